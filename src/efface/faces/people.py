@@ -1,0 +1,95 @@
+"""Identities and their photos, as a data set tells them."""
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from efface.errors import EffaceError
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts s2 before s10 (protocol, line 1).
+
+    >>> sorted(["s10", "s2", "s1"], key=natural_key)
+    ['s1', 's2', 's10']
+    """
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p.lower()) for p in re.split(r"([0-9]+)", text) if p]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One photo of one identity: a file, a span of bytes in a file, or bytes in memory."""
+
+    identity: str
+    name: str
+    """Unique in the data set, for example `s1/10.pgm`."""
+    path: Path | None = None
+    span: tuple[int, int] | None = None
+    """(offset, length) in bytes within `path`; None is the whole file."""
+    data: bytes | None = field(default=None, repr=False)
+
+    def encoded(self) -> bytes:
+        """The stored bytes of the picture file."""
+        if self.data is not None:
+            return self.data
+        if self.path is None:
+            raise EffaceError(f"{self.name}: found neither a file nor bytes, expected one of them")
+        try:
+            with open(self.path, "rb") as file:
+                if self.span is None:
+                    return file.read()
+                file.seek(self.span[0])
+                return file.read(self.span[1])
+        except OSError as error:
+            raise EffaceError(f"{self.path}: cannot be read ({error.strerror}); check the file") from error
+
+    def pixels(self) -> np.ndarray:
+        """Decoded picture, uint8 [height, width, 3], RGB, turned as its EXIF orientation says."""
+        try:
+            with Image.open(io.BytesIO(self.encoded())) as image:
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except EffaceError:
+            raise
+        except Exception as error:  # Pillow raises many kinds for a broken file
+            where = self.path or self.name
+            raise EffaceError(f"{where}: not a readable picture ({error}); replace or remove it") from error
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is in a data set. Identities and the photos of each are in natural order."""
+
+    photos: Mapping[str, tuple[Photo, ...]]
+    aligned: bool = False
+    """True where every photo already is an aligned face crop (ArcFace template)."""
+    pairs: tuple[tuple[Photo, Photo, bool], ...] = ()
+    """Published verification pairs (photo, photo, same person?), where the data set has them."""
+
+    @classmethod
+    def of(cls, photos: Iterable[Photo], aligned: bool = False, pairs: Iterable[tuple[Photo, Photo, bool]] = ()):
+        """Group photos by identity, everything in natural order."""
+        groups: dict[str, list[Photo]] = {}
+        for photo in photos:
+            groups.setdefault(photo.identity, []).append(photo)
+        return cls(
+            {i: tuple(sorted(groups[i], key=lambda p: natural_key(p.name))) for i in sorted(groups, key=natural_key)},
+            aligned,
+            tuple(pairs),
+        )
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+
+class FaceDataset(Protocol):
+    """A reader: a frozen dataclass in `faces/datasets/`, its fields being where and what to read."""
+
+    def read(self) -> People:
+        """List the photos (decoding none). Raises EffaceError where the layout is not the expected one."""
+        ...

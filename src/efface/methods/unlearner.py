@@ -1,0 +1,44 @@
+"""What every unlearning method is given and gives back."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from efface.errors import EffaceError
+from efface.faces.crops import Crops
+
+
+@dataclass(frozen=True)
+class Request:
+    """An erasure request for a recogniser: photos that the method may use, and no others."""
+
+    forget: Crops
+    """Seen photos of the people to forget; never empty."""
+    retain: Crops
+    """Seen photos of the retained people."""
+
+    def __post_init__(self) -> None:
+        if not len(self.forget):
+            raise EffaceError("forget: found no photo, expected at least one photo of each person to forget")
+        both = sorted(set(self.forget.identities) & set(self.retain.identities))
+        if both:
+            raise EffaceError(f"found {', '.join(both)} among forget and retain, expected each person in one of them")
+
+
+class Unlearner(ABC):
+    """An unlearning method: a frozen dataclass whose fields are its hyper-parameters."""
+
+    paper: ClassVar[str]
+    """Source: authors, year, arXiv number or venue; "ours" where it is."""
+    control: ClassVar[bool] = False
+    """True for what is not meant to forget (noise, head-only edits): it must not lower unseen TAR."""
+    objective: ClassVar[Literal["pair_cosine", "head_accuracy", "none"]]
+    """What the method itself lowers on the seen photos of the forgotten: their mean pairwise cosine, or the accuracy
+    of the classifier head on them. The contract tests hold it to that."""
+
+    @abstractmethod
+    def unlearn(self, target: Any, request: Request, generator: torch.Generator) -> Any:
+        """A new target without the forgotten people. `target` is never changed; every random draw is from `generator`
+        (CPU)."""

@@ -1,0 +1,52 @@
+"""What every face recogniser states about itself."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class InputConvention:
+    """How a network wants an aligned crop: resize to `size`, order the channels, then (x − mean) / std."""
+
+    size: int = 112
+    """Side in pixels."""
+    channels: Literal["RGB", "BGR"] = "RGB"
+    mean: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    """Per channel in the network's order, on the 0–255 scale."""
+    std: tuple[float, float, float] = (127.5, 127.5, 127.5)
+    """Per channel in the network's order, on the 0–255 scale."""
+
+
+class Recogniser(ABC):
+    """A kind of recogniser: how to build its network and what its checkpoints mean.
+
+    Subclasses are frozen dataclasses, one a file in `models/recognition/`; fields are what varies (a depth, say).
+    """
+
+    convention: ClassVar[InputConvention]
+    embedding_size: ClassVar[int]
+    """Length of the embedding (before normalisation)."""
+    origin: ClassVar[str]
+    """Where the published weights come from."""
+    licence: ClassVar[str]
+    """Licence of the published weights, SPDX identifier or words."""
+    output: ClassVar[tuple[str | None, str]]
+    """Names of the last linear map (Conv2d 1×1 or Linear; None if there is none) and of the BatchNorm after it, or of
+    the linear map alone as (None, name)."""
+    layers: ClassVar[tuple[str, str]]
+    """Names of the modules whose outputs are the (middle, penultimate) features; the penultimate is the input of the
+    last linear map or what is flattened to it."""
+    blocks: ClassVar[tuple[str, ...]]
+    """Names of modules that together hold all weights, in order from input to output: "the last k blocks"."""
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """A freshly initialised network: float32 [n, 3, size, size] -> embeddings [n, embedding_size], not
+        normalised. Its state-dict names and shapes are those of the published checkpoint."""
+
+    def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rename what a published file holds to the network's state-dict names (most need nothing)."""
+        return tensors
