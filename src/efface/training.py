@@ -1,0 +1,138 @@
+"""The one training loop. Gradient methods write their loss and hand it to `fit`; a run that is under way decides, by
+`session`, where checkpoints go and who is told of progress."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from efface.errors import EffaceError
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Told (step, steps, loss terms) after every step."""
+
+
+@dataclass
+class Session:
+    """What surrounds the calls of `fit` in one run, and what they cost."""
+
+    folder: Path | None = None
+    """Where checkpoints are kept; None keeps none."""
+    every: int = 50
+    """Steps between checkpoints."""
+    progress: Progress = lambda step, steps, terms: None
+    stage: int = 0
+    """How many times `fit` has been called."""
+    steps: int = 0
+    """Optimiser steps taken, resumed ones included."""
+    images_seen: int = 0
+    """Crops that went through the loss, resumed ones included."""
+    trainable_parameters: int = 0
+    """Values that the optimiser may change, the largest of all stages."""
+    losses: list[dict[str, float]] = field(default_factory=list)
+    """Loss terms of every step of this process."""
+
+
+_current: ContextVar[Session | None] = ContextVar("efface_training_session", default=None)
+
+
+@contextmanager
+def session(
+    folder: Path | None = None, every: int = 50, progress: Progress | None = None
+) -> Iterator[Session]:
+    """Collect cost, report progress and keep checkpoints for every `fit` inside the block. Where `folder` already
+    holds checkpoints of an interrupted run, each `fit` continues from them to the same numbers."""
+    current = Session(folder, every, progress or (lambda step, steps, terms: None))
+    token = _current.set(current)
+    try:
+        yield current
+    finally:
+        _current.reset(token)
+
+
+def fit(
+    module: nn.Module,
+    draw: Callable[[torch.Generator], tuple[Tensor, ...]],
+    loss: Callable[..., dict[str, Tensor]],
+    *,
+    optimiser: torch.optim.Optimizer,
+    steps: int,
+    generator: torch.Generator,
+) -> None:
+    """Minimise the sum of the loss terms, in place.
+
+    module: holds everything that is trained, on its device; it is put in evaluation mode, so BatchNorm stays frozen.
+    draw: draw(generator) -> tensors of one batch (first dimension: the batch); they are moved to the device.
+    loss: loss(*batch) -> named scalar terms, summed.
+    optimiser: over the trainable parameters of `module`.
+    steps: optimiser steps in all.
+    generator: the only source of randomness (CPU); its state is in the checkpoint.
+    Raises EffaceError when a loss is not finite.
+    """
+    current = _current.get() or Session()
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    current.trainable_parameters = max(current.trainable_parameters, sum(p.numel() for p in trained))
+    path = current.folder / f"stage-{current.stage}.pt" if current.folder else None
+    current.stage += 1
+    device = trained[0].device
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    module.eval()
+    start, images = _restore(path, module, optimiser, generator) if path and path.exists() else (0, 0)
+    for step in range(start, steps):
+        batch = draw(generator)
+        terms = loss(*(t.to(device) for t in batch))
+        total = torch.stack(list(terms.values())).sum()
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        if not torch.isfinite(total):
+            raise EffaceError(
+                f"step {step + 1} of {steps}: the loss is {values}, expected finite; lower the learning rate"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        accelerator.backward(total)
+        optimiser.step()
+        images += len(batch[0])
+        current.losses.append(values)
+        current.progress(step + 1, steps, values)
+        if path and ((step + 1) % current.every == 0 or step + 1 == steps):
+            _save(path, module, optimiser, generator, step + 1, images)
+    current.steps += steps
+    current.images_seen += images
+
+
+def _save(
+    path: Path, module: nn.Module, optimiser: Any, generator: torch.Generator, step: int, images: int
+) -> None:
+    """Write the checkpoint beside its place, then rename: a kill at any moment leaves the old one or the new one."""
+    partial = path.with_suffix(".tmp")
+    state = {
+        "module": module.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "generator": generator.get_state(),
+        "step": step,
+        "images": images,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, partial)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        partial.unlink(missing_ok=True)
+        raise EffaceError(
+            f"{path}: cannot write the checkpoint ({error}); free the disk or choose another folder"
+        ) from error
+
+
+def _restore(path: Path, module: nn.Module, optimiser: Any, generator: torch.Generator) -> tuple[int, int]:
+    """Continue where the checkpoint stands: (steps done, images seen)."""
+    state = torch.load(path, weights_only=True, map_location="cpu")  # noqa: TID251 (our own file, tensors only)
+    module.load_state_dict(state["module"])
+    optimiser.load_state_dict(state["optimiser"])
+    generator.set_state(state["generator"])
+    return state["step"], state["images"]
