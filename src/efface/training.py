@@ -44,9 +44,7 @@ _current: ContextVar[Session | None] = ContextVar("efface_training_session", def
 
 
 @contextmanager
-def session(
-    folder: Path | None = None, every: int = 50, progress: Progress | None = None
-) -> Iterator[Session]:
+def session(folder: Path | None = None, every: int = 50, progress: Progress | None = None) -> Iterator[Session]:
     """Collect cost, report progress and keep checkpoints for every `fit` inside the block. Where `folder` already
     holds checkpoints of an interrupted run, each `fit` continues from them to the same numbers."""
     current = Session(folder, every, progress or (lambda step, steps, terms: None))
@@ -106,9 +104,7 @@ def fit(
     current.images_seen += images
 
 
-def _save(
-    path: Path, module: nn.Module, optimiser: Any, generator: torch.Generator, step: int, images: int
-) -> None:
+def _save(path: Path, module: nn.Module, optimiser: Any, generator: torch.Generator, step: int, images: int) -> None:
     """Write the checkpoint beside its place, then rename: a kill at any moment leaves the old one or the new one."""
     partial = path.with_suffix(".tmp")
     state = {

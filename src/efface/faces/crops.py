@@ -28,9 +28,7 @@ class Crops:
         """The crops at these positions, in this order."""
         index = torch.as_tensor(indices, dtype=torch.long)
         rows = index.tolist()
-        return Crops(
-            self.pixels[index], tuple(self.identities[i] for i in rows), tuple(self.names[i] for i in rows)
-        )
+        return Crops(self.pixels[index], tuple(self.identities[i] for i in rows), tuple(self.names[i] for i in rows))
 
     def people(self) -> tuple[str, ...]:
         """Distinct identities in order of first appearance."""

@@ -72,18 +72,13 @@ class People:
     """Published verification pairs (photo, photo, same person?), where the data set has them."""
 
     @classmethod
-    def of(
-        cls, photos: Iterable[Photo], aligned: bool = False, pairs: Iterable[tuple[Photo, Photo, bool]] = ()
-    ):
+    def of(cls, photos: Iterable[Photo], aligned: bool = False, pairs: Iterable[tuple[Photo, Photo, bool]] = ()):
         """Group photos by identity, everything in natural order."""
         groups: dict[str, list[Photo]] = {}
         for photo in photos:
             groups.setdefault(photo.identity, []).append(photo)
         return cls(
-            {
-                i: tuple(sorted(groups[i], key=lambda p: natural_key(p.name)))
-                for i in sorted(groups, key=natural_key)
-            },
+            {i: tuple(sorted(groups[i], key=lambda p: natural_key(p.name))) for i in sorted(groups, key=natural_key)},
             aligned,
             tuple(pairs),
         )

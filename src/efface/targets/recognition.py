@@ -37,9 +37,7 @@ class RecognitionTarget:
             x = F.interpolate(x, (convention.size,) * 2, mode="bilinear", antialias=True, align_corners=False)
         if convention.channels == "BGR":
             x = x.flip(1)
-        mean, std = (
-            torch.tensor(v, device=self.device).view(3, 1, 1) for v in (convention.mean, convention.std)
-        )
+        mean, std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (convention.mean, convention.std))
         return (x - mean) / std
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -62,9 +60,7 @@ class RecognitionTarget:
     def tapped(self, layer: str) -> Iterator[list[Tensor]]:
         """Collect the outputs of the module named `layer` during the block: one tensor a forward pass."""
         taken: list[Tensor] = []
-        handle = self.network.get_submodule(layer).register_forward_hook(
-            lambda _m, _i, out: taken.append(out)
-        )
+        handle = self.network.get_submodule(layer).register_forward_hook(lambda _m, _i, out: taken.append(out))
         try:
             yield taken
         finally:
@@ -90,9 +86,7 @@ class RecognitionTarget:
             assert shift is not None
         else:  # linear, then BatchNorm: y = scale · (W x + b) + shift
             linear = self.network.get_submodule(linear_name)
-            assert isinstance(linear, nn.Linear | nn.Conv2d) and isinstance(
-                last, nn.BatchNorm1d | nn.BatchNorm2d
-            )
+            assert isinstance(linear, nn.Linear | nn.Conv2d) and isinstance(last, nn.BatchNorm1d | nn.BatchNorm2d)
             assert last.running_mean is not None and last.running_var is not None
             weight, shift = linear.weight, last.bias
             inverse = (last.running_var.double() + last.eps).rsqrt()
