@@ -5,11 +5,15 @@ Modules are listed without importing them. Plug-ins of other distributions come 
 `efface.<kind>` (for example `efface.methods.recognition`), each naming such a module.
 """
 
+import ast
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 from efface.errors import EffaceError
 
@@ -45,3 +49,66 @@ def get(kind: str, name: str) -> type[Any]:
         found = ", ".join(c.__name__ for c in classes) or "none"
         raise EffaceError(f"{module.__name__}: found {found}, expected exactly one public dataclass")
     return classes[0]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of an entry, as its file states it."""
+
+    name: str
+    type: str
+    default: str
+    """Source text of the default; empty where a value must be given."""
+    doc: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an entry's file says of it, read without importing it."""
+
+    name: str
+    summary: str
+    """First line of the class's docstring."""
+    facts: dict[str, str]
+    """Class attributes that are plain text, such as `paper`, `origin` and `licence`."""
+    fields: tuple[Field, ...]
+
+
+def describe(kind: str, name: str) -> Entry:
+    """Summary, facts and fields of an entry, from its source."""
+    known = names(kind)
+    if name not in known:
+        raise EffaceError(f"{kind}: found {name!r}, expected one of: {', '.join(known)}")
+    spec = importlib.util.find_spec(known[name])
+    assert spec is not None and spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    decorated = [n for n in tree.body if isinstance(n, ast.ClassDef) and "dataclass" in map(_called, n.decorator_list)]
+    node = next(n for n in decorated if not n.name.startswith("_"))
+    facts: dict[str, str] = {}
+    fields: list[Field] = []
+    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            facts |= _text(statement.targets[0].id, statement.value)
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            annotation = ast.unparse(statement.annotation)
+            if "ClassVar" in annotation:
+                facts |= _text(statement.target.id, statement.value)
+            else:
+                doc = ast.literal_eval(after.value) if _is_docstring(after) else ""
+                default = "" if statement.value is None else ast.unparse(statement.value)
+                fields.append(Field(statement.target.id, annotation, default, inspect.cleandoc(doc)))
+    summary = (ast.get_docstring(node) or "").partition("\n")[0]
+    return Entry(name, summary, facts, tuple(fields))
+
+
+def _called(decorator: ast.expr) -> str:
+    """The bare name of a decorator, called or not."""
+    return ast.unparse(decorator.func if isinstance(decorator, ast.Call) else decorator).rpartition(".")[2]
+
+
+def _text(name: str, value: ast.expr | None) -> dict[str, str]:
+    return {name: value.value} if isinstance(value, ast.Constant) and isinstance(value.value, str) else {}
+
+
+def _is_docstring(node: ast.stmt | None) -> TypeGuard[ast.Expr]:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

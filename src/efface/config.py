@@ -1,0 +1,211 @@
+"""What a run is told. YAML, the command line and a service all end in `parse`, and so give the same errors."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import PlainValidator, TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from efface import registry
+from efface.errors import EffaceError
+
+
+@dataclass(frozen=True)
+class Named:
+    """One entry of a registry with its fields filled in, for example the method `dispersion` with 200 steps."""
+
+    name: str
+    """The entry's name, which is its file's."""
+    value: Any
+    """The frozen dataclass."""
+    weights: Path | None = None
+    """Checkpoint file; models only."""
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in YAML: the name, the weights, then the fields."""
+        weights = {} if self.weights is None else {"weights": str(self.weights)}
+        return {"name": self.name} | weights | {k: _plain(v) for k, v in dataclasses.asdict(self.value).items()}
+
+
+def _entry(kind: str) -> Any:
+    """A pydantic type: a mapping with `name` and the named entry's own fields becomes a `Named`."""
+    is_model = kind.startswith("models")
+
+    def read(found: Any) -> Named:
+        fields = {"name": found} if isinstance(found, str) else found
+        known = registry.names(kind)
+        if not isinstance(fields, Mapping):
+            raise PydanticCustomError("entry", "a mapping with `name` and the fields of that name")
+        fields = dict(fields)
+        name = fields.pop("name", None)
+        if name not in known:
+            raise _at("name", name, "one of: " + ", ".join(known))
+        weights = fields.pop("weights", SHIPPED.get(name)) if is_model else None
+        if is_model and not isinstance(weights, str | Path):
+            raise _at("weights", weights, "the path of a checkpoint")
+        value = _validate(registry.get(kind, name), fields)
+        return Named(name, value, Path(weights) if is_model else None)
+
+    return Annotated[Named, PlainValidator(read)]
+
+
+def _at(key: str, found: Any, expected: str) -> ValidationError:
+    """A mistake at `key`, which pydantic reports below the key that is being validated."""
+    detail = InitErrorDetails(
+        type=PydanticCustomError("value", "{expected}", {"expected": expected}), loc=(key,), input=found
+    )
+    return ValidationError.from_exception_data("configuration", [detail])
+
+
+def _validate(cls: type[Any], fields: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass; a key that it does not have is a mistake."""
+    known = [f.name for f in dataclasses.fields(cls)]
+    for key, value in fields.items():
+        if key not in known:
+            raise _at(str(key), value, "no such key here; the keys are: " + ", ".join(known))
+    return TypeAdapter(cls).validate_python(dict(fields))
+
+
+SHIPPED = {"tiny": Path(__file__).parent / "testing" / "tiny.safetensors"}
+"""Models whose weights come with efface."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run: who is forgotten, from which model, by which method, and where the result goes."""
+
+    model: _entry("models.recognition")  # pyright: ignore[reportInvalidTypeForm]
+    """The recogniser to unlearn from: `name`, `weights`, and the fields of `efface models NAME`."""
+    faces: _entry("faces.datasets")  # pyright: ignore[reportInvalidTypeForm]
+    """The photos: `name` and the fields of `efface datasets NAME`."""
+    forget: tuple[str, ...] = ()
+    """Identities to forget, by their name in the data set."""
+    retain: tuple[str, ...] = ()
+    """Identities whose seen photos the method may use; empty: as the protocol divides the others (5 of 9)."""
+    method: _entry("methods.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """The unlearning method: `name` and the fields of `efface methods NAME`."""
+    detector: Path | None = None
+    """Folder with the face detector's pnet.pt, rnet.pt and onet.pt; not needed for photos that are aligned."""
+    judge: _entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """A second recogniser, never part of any loss, that scores the same photos."""
+    retrained: _entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """The reference trained without the forgotten people, where there is one."""
+    seed: int = 0
+    """Seed of every random draw."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the networks run; auto takes an accelerator if there is one."""
+    out: Path = Path("efface-run")
+    """Folder of the result; it must not exist yet."""
+
+    def plain(self) -> dict[str, Any]:
+        """As it stands in YAML: nothing but strings, numbers, lists and mappings."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Named):
+        return value.plain()
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def parse(given: Mapping[str, Any], source: str) -> RunConfig:
+    """The one validator. `source` names where `given` came from, for the error."""
+    try:
+        return _validate(RunConfig, _expanded(given, source))
+    except ValidationError as error:
+        raise EffaceError(_one_line(error, source)) from error
+
+
+def load(path: Path | None, settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read the YAML file (if any), lay `--set a.b=c` over it, then the command line's own options, then validate."""
+    given: dict[str, Any] = {}
+    if path is not None:
+        given = _yaml(path)
+    for setting in settings:
+        _set(given, setting)
+    _merge(given, overrides or {})
+    return parse(given, str(path) if path else "command line")
+
+
+def dump(config: RunConfig) -> str:
+    """The configuration as YAML that `load` reads back."""
+    return yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise EffaceError(f"{path}: cannot be read as a configuration ({error}); give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise EffaceError(f"{path}: found broken YAML ({' '.join(str(error).split())}); correct it") from error
+    if not isinstance(found, dict):
+        raise EffaceError(
+            f"{path}: found {type(found).__name__}, expected a mapping of keys such as model, faces, forget"
+        )
+    return found
+
+
+def _set(given: dict[str, Any], setting: str) -> None:
+    """Lay one `a.b=value` over the mapping; the value is read as YAML."""
+    key, equals, text = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        raise EffaceError(f"--set: found {setting!r}, expected key=value such as method.steps=100")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise EffaceError(f"--set {key}: found {text!r}, expected a value as in YAML") from error
+    nested: Any = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    _merge(given, nested)
+
+
+def _merge(given: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Lay `over` on `given`, key by key; another `name` drops the fields that belonged to the old one."""
+    for key, value in over.items():
+        old = given.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping) and key in ("model", "faces", "method", "judge"):
+            old = {"name": old}
+        if (
+            isinstance(old, dict)
+            and isinstance(value, Mapping)
+            and value.get("name", old.get("name")) == old.get("name")
+        ):
+            _merge(old, value)
+            given[key] = old
+        else:
+            given[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _expanded(value: Any, source: str) -> Any:
+    """Replace $NAME by the environment's value in every string; an unset name is an error."""
+    if isinstance(value, Mapping):
+        return {k: _expanded(v, source) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_expanded(v, source) for v in value]
+    if isinstance(value, str):
+        for name in re.findall(r"\$\{?([A-Z_][A-Z0-9_]*)\}?", value):
+            if name not in os.environ:
+                raise EffaceError(
+                    f"{source}: found {value!r} but {name} is not set; set it to the folder it stands for"
+                )
+        return os.path.expandvars(value)
+    return value
+
+
+def _one_line(error: ValidationError, source: str) -> str:
+    """Source, key, what was found, what was expected: the first mistake, and how many more there are."""
+    first, *more = error.errors()
+    key = ".".join(str(part) for part in first["loc"]) or "configuration"
+    found = "nothing" if first["type"] == "missing" or first["input"] is None else repr(first["input"])[:80]
+    expected = "this key" if first["type"] == "missing" else re.sub(r"^Input should be ", "", first["msg"])
+    return f"{source}: {key}: found {found}, expected {expected}" + (f" (and {len(more)} more)" if more else "")
