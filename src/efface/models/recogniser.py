@@ -39,8 +39,14 @@ class Recogniser(ABC):
     layers: ClassVar[tuple[str, str]]
     """Names of the modules whose outputs are the (middle, penultimate) features; the penultimate is the input of the
     last linear map or what is flattened to it."""
-    blocks: ClassVar[tuple[str, ...]]
-    """Names of modules that together hold all weights, in order from input to output: "the last k blocks"."""
+    blocks: ClassVar[tuple[tuple[str, ...], ...]]
+    """Groups of names of modules that together hold all weights, in order from input to output; what follows the last
+    residual block is one group. These are the blocks of "the last k blocks"."""
+
+    @property
+    def name(self) -> str:
+        """The registered name: that of the file."""
+        return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -48,5 +54,7 @@ class Recogniser(ABC):
         normalised. Its state-dict names and shapes are those of the published checkpoint."""
 
     def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename what a published file holds to the network's state-dict names (most need nothing)."""
+        """Rename what a published file holds to the network's state-dict names (most need nothing). Only names may
+        change: the way back, for saving in the published format, follows from the tensors being the same objects.
+        Names that already are the network's stay."""
         return tensors

@@ -4,12 +4,18 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from efface import registry
 from efface.models.recogniser import Recogniser
+from efface.models.weights import header, load, save, save_as
+
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -18,14 +24,34 @@ class RecognitionTarget:
 
     spec: Recogniser
     network: nn.Module
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
+    weights: Path | None = None
+    """The file that the weights came from; `save` writes in its format too."""
 
     def __post_init__(self) -> None:
         self.network.to(self.device).eval()
 
+    @classmethod
+    def load(cls, name: str, weights: Path, device: torch.device = CPU, **fields: Any) -> "RecognitionTarget":
+        """The registered recogniser `name` (its fields: a depth, say) with the weights of a file. Raises EffaceError
+        as `models.weights.load` does."""
+        spec = registry.get("models.recognition", name)(**fields)
+        return cls(spec, load(spec, weights), device, weights)
+
+    def save(self, folder: Path, **extra: str) -> list[Path]:
+        """Write `folder/<name>.safetensors`, whose header also holds `extra`, and the same weights in the format and
+        under the name of the file they came from, where that was not safetensors. Returns the paths."""
+        tensors = self.network.state_dict()
+        paths = [folder / f"{self.spec.name}.safetensors"]
+        save(paths[0], tensors, header(self.spec, self.weights, **extra))
+        if self.weights is not None and self.weights.suffix != ".safetensors":
+            paths.append(folder / self.weights.name)
+            save_as(paths[1], tensors, self.spec, self.weights)
+        return paths
+
     def clone(self) -> "RecognitionTarget":
         """An independent copy with the same weights, every parameter requiring no gradient yet."""
-        twin = RecognitionTarget(self.spec, copy.deepcopy(self.network), self.device)
+        twin = RecognitionTarget(self.spec, copy.deepcopy(self.network), self.device, self.weights)
         twin.network.requires_grad_(False)
         return twin
 
@@ -60,7 +86,11 @@ class RecognitionTarget:
     def tapped(self, layer: str) -> Iterator[list[Tensor]]:
         """Collect the outputs of the module named `layer` during the block: one tensor a forward pass."""
         taken: list[Tensor] = []
-        handle = self.network.get_submodule(layer).register_forward_hook(lambda _m, _i, out: taken.append(out))
+
+        def collect(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            taken.append(output)
+
+        handle = self.network.get_submodule(layer).register_forward_hook(collect)
         try:
             yield taken
         finally:
@@ -68,38 +98,34 @@ class RecognitionTarget:
 
     def last_blocks(self, count: int) -> list[nn.Parameter]:
         """Parameters of the last `count` of the network's blocks; 0 means all of them."""
-        names = self.spec.blocks[-count:] if count else self.spec.blocks
-        return [p for n in names for p in self.network.get_submodule(n).parameters()]
+        groups = self.spec.blocks[-count:] if count else self.spec.blocks
+        return [p for names in groups for n in names for p in self.network.get_submodule(n).parameters()]
 
     @torch.no_grad()
     def compose_output(self, matrix: Tensor, offset: Tensor | None = None) -> None:
-        """Make the network return `y @ matrix.T + offset` where it returned y, in the same tensors (names and shapes
-        stay). matrix [d, d], offset [d]."""
+        """Make the network return `matrix @ y + offset` where it returned y, in the same tensors (names and shapes
+        stay). matrix [d, d], offset [d] (0 where None).
+
+        The network ends in y = g·(W x + b − m) + t, where g = γ/√(σ² + ε), t = β, m = μ are those of its BatchNorm (or
+        1, 0 and 0 without one). W becomes A g W, g becomes 1, and t takes the rest; worked out in float64.
+        """
         linear_name, last_name = self.spec.output
         last = self.network.get_submodule(last_name)
-        a = matrix.to(self.device, torch.float64)
-        c = torch.zeros(len(a), dtype=torch.float64, device=self.device) if offset is None else offset.to(a)
-        if linear_name is None:  # a linear map without normalisation
-            assert isinstance(last, nn.Linear | nn.Conv2d)
-            weight, shift = last.weight, last.bias
-            scale = torch.ones(len(a), dtype=torch.float64, device=self.device)
-            assert shift is not None
-        else:  # linear, then BatchNorm: y = scale · (W x + b) + shift
-            linear = self.network.get_submodule(linear_name)
-            assert isinstance(linear, nn.Linear | nn.Conv2d) and isinstance(last, nn.BatchNorm1d | nn.BatchNorm2d)
+        linear = last if linear_name is None else self.network.get_submodule(linear_name)
+        assert isinstance(linear, nn.Linear | nn.Conv2d)
+        a = matrix.detach().to(self.device, torch.float64)
+        c = torch.zeros_like(a[0]) if offset is None else offset.detach().to(a)
+        flat = linear.weight.double().flatten(1)
+        bias = torch.zeros_like(c) if linear.bias is None else linear.bias.double()
+        if isinstance(last, nn.BatchNorm1d | nn.BatchNorm2d):
             assert last.running_mean is not None and last.running_var is not None
-            weight, shift = linear.weight, last.bias
-            inverse = (last.running_var.double() + last.eps).rsqrt()
-            scale = inverse * (last.weight.double() if last.weight is not None else 1.0)
-            bias = linear.bias.double() if linear.bias is not None else torch.zeros_like(scale)
-            centre = bias - last.running_mean.double()  # y = scale · (W x + centre) + shift
-            old_shift = shift.double().clone()
-            # wanted: a (scale·(Wx + centre) + shift) + c = scale·(W'x + centre) + shift'
-            new_shift = a @ (scale * centre + old_shift) + c - scale * centre
-            flat = weight.double().flatten(1)
-            weight.copy_(((a @ (scale[:, None] * flat)) / scale[:, None]).view_as(weight))
-            shift.copy_(new_shift)
-            return
-        flat = weight.double().flatten(1)
-        weight.copy_((a @ flat).view_as(weight))
-        shift.copy_(a @ shift.double() + c)
+            deviation = (last.running_var.double() + last.eps).sqrt()
+            gain = last.weight.double() / deviation
+            centre = bias - last.running_mean.double()
+            linear.weight.copy_((a @ (gain[:, None] * flat)).view_as(linear.weight))
+            last.bias.copy_(a @ (gain * centre + last.bias.double()) + c - centre)
+            last.weight.copy_(deviation)
+        else:
+            assert linear.bias is not None
+            linear.weight.copy_((a @ flat).view_as(linear.weight))
+            linear.bias.copy_(a @ bias + c)

@@ -1,0 +1,254 @@
+"""Weights on disk: what a published file holds, whether it fits a network, and writing it back.
+
+Formats: safetensors, torch (.pt, .pth, .pth.tar; zip or legacy) and MXNet's .params; recognised by content.
+"""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+import efface
+from efface import registry
+from efface.errors import EffaceError
+from efface.models import mxnet, pickles
+from efface.models.recogniser import Recogniser
+
+IGNORED = "num_batches_tracked"
+"""A counter that plays no part in evaluation: it may be missing, and may be there where the network has none."""
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Names and tensors of a weights file, on the CPU; the prefix `module.` of a data-parallel run is taken off.
+
+    Raises EffaceError, in one line, for a file that is missing, a folder, truncated, of another format or hostile.
+    """
+    return {_plain(name): tensor for name, tensor in _published(path)[1].items()}
+
+
+def load(spec: Recogniser, path: Path) -> nn.Module:
+    """The network of `spec` with the weights of `path`, float32, in evaluation mode.
+
+    Raises EffaceError as `read` does, and for tensors that are missing, too many, of another shape or type, or not
+    finite; where the file fits another registered network, the line says which.
+    """
+    network = spec.build()
+    tensors, expected = _counted(spec.adapt(read(path))), _counted(network.state_dict())
+    problem = _misfit(tensors, expected)
+    if problem:
+        others = [text for text in _fitting(path) if text != _describe(spec)]
+        hint = (
+            f"these are weights of {' or '.join(others)}: name that model" if others else "check --model and --weights"
+        )
+        raise EffaceError(f"{path}: {problem}, expected the weights of {_describe(spec)}; {hint}")
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise EffaceError(f"{path}: {name} holds {tensor.dtype}, expected floating point; export the weights again")
+        broken = int((~torch.isfinite(tensor)).sum())
+        if broken:
+            raise EffaceError(
+                f"{path}: {broken} of {tensor.numel()} values of {name} are NaN or infinite, expected finite weights; "
+                "fetch or train them again"
+            )
+    network.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False)  # names were checked above
+    return network.eval()
+
+
+def header(spec: Recogniser, source: Path | None = None, **extra: str) -> dict[str, str]:
+    """What a safetensors file of ours says of itself: network, fields, origin, licence, input convention, version.
+    Origin and licence are those of the header of `source` where it has them, else those that the network states."""
+    known = {} if source is None else read_header(source)
+    return {
+        "network": spec.name,
+        "fields": json.dumps(_values(spec), sort_keys=True),
+        "origin": known.get("origin", spec.origin),
+        "licence": known.get("licence", spec.licence),
+        "input": json.dumps(asdict(spec.convention), sort_keys=True),
+        "efface": efface.__version__,
+        **extra,
+    }
+
+
+def read_header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file; empty for other formats. Raises EffaceError as `read` does."""
+    if _format(path) != "safetensors":
+        return {}
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except Exception as error:
+        raise _unreadable(path, "safetensors", error) from error
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write safetensors, atomically; the same tensors and metadata give the same bytes.
+
+    Raises EffaceError, and leaves what was there, where the file cannot be written.
+    """
+    _write(path, _safetensors_bytes(tensors, metadata))
+
+
+def save_as(path: Path, tensors: Mapping[str, Tensor], spec: Recogniser, like: Path) -> None:
+    """Write the network's tensors in the format, names, order and types of the published file `like`, atomically.
+
+    Of a wrapped training checkpoint only the plain state dict is written. Entries that the network does not have
+    (counters) are copied from `like`. Raises EffaceError as `read` and `save` do.
+    """
+    kind, published = _published(like)
+    by_identity = {
+        id(tensor): name for name, tensor in spec.adapt({_plain(n): t for n, t in published.items()}).items()
+    }
+    renewed = {}
+    for name, old in published.items():
+        new = tensors.get(by_identity[id(old)], old)
+        if new.shape != old.shape:
+            raise EffaceError(f"{path}: {name} has shape {tuple(new.shape)}, expected {tuple(old.shape)} as in {like}")
+        renewed[name] = new.detach().cpu().to(old.dtype).contiguous()
+    if kind == "params":
+        content = mxnet.params_bytes(renewed)
+    elif kind == "safetensors":
+        content = _safetensors_bytes(renewed, read_header(like))
+    else:
+        content = _torch_bytes(renewed)
+    _write(path, content)
+
+
+def _published(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """(format, what the file holds under the file's own names)."""
+    kind = _format(path)
+    if kind == "params":
+        return kind, mxnet.read_params(path)
+    if kind == "torch":
+        return kind, pickles.read_checkpoint(path)
+    try:
+        return kind, safetensors.torch.load_file(path, device="cpu")
+    except Exception as error:
+        raise _unreadable(path, kind, error) from error
+
+
+def _format(path: Path) -> Literal["safetensors", "torch", "params"]:
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise EffaceError(f"{path}: cannot be read ({error.strerror}); expected a weights file") from error
+    if start[:8] == mxnet.MAGIC:
+        return "params"
+    if start[8:] == b"{":  # after the length of the header
+        return "safetensors"
+    if start[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or path.suffix in (
+        ".pt",
+        ".pth",
+        ".tar",
+    ):
+        return "torch"
+    raise EffaceError(
+        f"{path}: found {f'bytes {start.hex()}...' if start else 'an empty file'}, expected weights in the format "
+        "safetensors, torch (.pt, .pth) or MXNet (.params)"
+    )
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("module.")
+
+
+def _counted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that count in evaluation."""
+    return {n: t for n, t in tensors.items() if not n.endswith(IGNORED)}
+
+
+def _misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """What keeps the tensors from fitting, in words; empty where they fit."""
+    missing = [n for n in expected if n not in tensors]
+    extra = [n for n in tensors if n not in expected]
+    wrong = [n for n in expected if n in tensors and tensors[n].shape != expected[n].shape]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of {len(expected)} tensors are missing ({_few(missing)})")
+    if extra:
+        parts.append(f"{len(extra)} unknown tensors ({_few(extra)})")
+    if wrong:
+        n = wrong[0]
+        shapes = f"{n} is {list(tensors[n].shape)}, not {list(expected[n].shape)}"
+        parts.append(f"{len(wrong)} tensors of a wrong shape ({shapes})")
+    return "found " + " and ".join(parts) if parts else ""
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _fitting(path: Path) -> Iterator[str]:
+    """Registered networks, with any of their fields' choices, that the file would fit. Only asked after a misfit."""
+    tensors = _counted(read(path))
+    for name in registry.names("models.recognition"):
+        for spec in _choices(registry.get("models.recognition", name)):
+            with torch.device("meta"):
+                expected = spec.build().state_dict()
+            if not _misfit(
+                *({n: t for n, t in s.items() if IGNORED not in n} for s in (spec.adapt(tensors), expected))
+            ):
+                yield _describe(spec)
+
+
+def _choices(kind: type[Any]) -> Iterator[Recogniser]:
+    """The class with every combination of those fields whose type is Literal[...]."""
+    hints = get_type_hints(kind)
+    options = {f.name: get_args(hints[f.name]) for f in fields(kind) if get_origin(hints[f.name]) is Literal}
+    for values in itertools.product(*options.values()):
+        yield kind(**dict(zip(options, values, strict=True)))
+
+
+def _values(spec: Any) -> dict[str, Any]:
+    return {f.name: getattr(spec, f.name) for f in fields(spec)}
+
+
+def _describe(spec: Recogniser) -> str:
+    values = ", ".join(f"{n} {v}" for n, v in _values(spec).items())
+    return f"{spec.name} ({values})" if values else spec.name
+
+
+def _safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = safetensors.torch.save(plain, dict(metadata))
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])  # the library writes the metadata in an order that changes from run to run
+    head["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(head, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def _torch_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(dict(tensors), buffer)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # below a file there is nothing to remove
+            partial.unlink(missing_ok=True)
+        raise EffaceError(
+            f"{path}: cannot be written ({error.strerror}); free the disk or choose another folder"
+        ) from error
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> EffaceError:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return EffaceError(f"{path}: not readable as {kind} ({line}); it may be truncated: fetch it again")
