@@ -50,7 +50,7 @@ def _entry(kind: str) -> Any:
         if is_model and not isinstance(weights, str | Path):
             raise _at("weights", weights, "the path of a checkpoint")
         value = _validate(registry.get(kind, name), fields)
-        return Named(name, value, Path(weights) if is_model else None)
+        return Named(name, value, Path(weights) if isinstance(weights, str | Path) else None)
 
     return Annotated[Named, PlainValidator(read)]
 
@@ -124,15 +124,37 @@ def parse(given: Mapping[str, Any], source: str) -> RunConfig:
         raise EffaceError(_one_line(error, source)) from error
 
 
-def load(path: Path | None, settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None) -> RunConfig:
-    """Read the YAML file (if any), lay `--set a.b=c` over it, then the command line's own options, then validate."""
+def load(
+    path: Path | None,
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    tiny: bool = False,
+) -> RunConfig:
+    """Read the YAML file (if any), lay `--set a.b=c` over it, then the command line's own options, then validate.
+
+    tiny: keep the method and its settings but run it for a few steps on drawn people and the tiny model.
+    """
     given: dict[str, Any] = {}
     if path is not None:
         given = _yaml(path)
     for setting in settings:
         _set(given, setting)
     _merge(given, overrides or {})
+    if tiny:
+        given = _tiny(given)
     return parse(given, str(path) if path else "command line")
+
+
+def _tiny(given: dict[str, Any]) -> dict[str, Any]:
+    """The dry run of a configuration: seconds on one core, with nothing from outside."""
+    given = {k: v for k, v in given.items() if k not in ("detector", "judge", "retrained", "retain")}
+    given |= {"model": {"name": "tiny"}, "faces": {"name": "drawn"}, "forget": ["person-000", "person-001"]}
+    method = given.get("method")
+    method = {"name": method} if isinstance(method, str) else method
+    if isinstance(method, dict) and method.get("name") in registry.names("methods.recognition"):
+        has = {f.name for f in registry.describe("methods.recognition", method["name"]).fields}
+        given["method"] = method | {k: v for k, v in {"steps": 5, "epochs": 1}.items() if k in has}
+    return given
 
 
 def dump(config: RunConfig) -> str:

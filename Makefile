@@ -1,0 +1,30 @@
+# Two commands do all on a fresh machine: `make demo` and `make test`. Both set up .venv and may be repeated.
+PYTHON ?= python3
+EFFACE_DATA ?= $(realpath ../shared/data)
+export EFFACE_DATA
+
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test check bench setup
+
+demo: $(READY)
+	$(BIN)/efface demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.recognition_orl report
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@

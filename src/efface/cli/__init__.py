@@ -1,0 +1,33 @@
+"""The command line: one file = one verb. Verbs import what they need when they are called, so that help is instant."""
+
+import importlib
+import pkgutil
+import sys
+
+import typer
+
+from efface.errors import EffaceError
+
+app = typer.Typer(
+    help="Make a face model forget a person, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+    if hasattr(_verbs := importlib.import_module(f"{__name__}.{_module}"), "VERBS"):
+        for _verb in _verbs.VERBS:
+            app.command(_verb.__name__)(_verb)
+
+
+def main() -> None:
+    """Run a verb. What the user did wrong is one line on standard error and exit code 2."""
+    try:
+        app()
+    except EffaceError as error:
+        print(f"efface: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("efface: interrupted; a run is continued with --resume", file=sys.stderr)
+        sys.exit(130)
