@@ -1,0 +1,94 @@
+"""One validator for YAML, --set and options: one clear line with source, key, found and expected."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from efface import config
+from efface.errors import EffaceError
+
+GOOD = {
+    "model": {"name": "tiny"},
+    "faces": {"name": "drawn", "people": 12},
+    "forget": ["person-000"],
+    "method": {"name": "dispersion", "steps": 3},
+}
+
+
+@pytest.fixture
+def good(tmp_path) -> Path:
+    path = tmp_path / "good.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    return path
+
+
+def test_reads_back_what_it_dumps(good, tmp_path):
+    loaded = config.load(good, ["seed=7"])
+    again = tmp_path / "again.yaml"
+    again.write_text(config.dump(loaded))
+    assert config.load(again) == loaded
+    assert loaded.seed == 7 and loaded.method.value.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["sede=1"], r"sede: found 1, expected no such key here; the keys are: model, faces, .*seed"),
+        (["seed=one"], r"seed: found 'one', expected a valid integer"),
+        (["method.stepz=3"], r"method\.stepz: found 3, expected no such key here; the keys are: .*steps"),
+        (["method.steps=many"], r"method\.steps: found 'many', expected a valid integer"),
+        (["method.steps=-1"], r"method\.steps: found -1, expected greater than"),
+        (["method=dispersal"], r"method\.name: found 'dispersal', expected one of: .*dispersion"),
+        (["model=iresnet"], r"model\.weights: found nothing, expected the path of a checkpoint"),
+        (["model=[1]"], r"model: found \[1\], expected a mapping with `name`"),
+        (["forget=person-000"], r"forget: found 'person-000', expected a valid tuple"),
+        (["device=tpu"], r"device: found 'tpu', expected 'auto', 'cpu', 'cuda' or 'mps'"),
+        (["faces.path=$NOT_SET_HERE/x"], r"found '\$NOT_SET_HERE/x' but NOT_SET_HERE is not set"),
+    ],
+)
+def test_one_clear_line(good, settings, message):
+    with pytest.raises(EffaceError, match=message) as caught:
+        config.load(good, settings)
+    assert str(caught.value).startswith(f"{good}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a\n- b", "", "\xff\xfe"])
+def test_broken_yaml(tmp_path, text):
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(EffaceError, match=r"broken\.yaml: ") as caught:
+        config.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["steps", "=3", "a..b=3", "a=["])
+def test_broken_setting(good, setting):
+    with pytest.raises(EffaceError, match=r"--set"):
+        config.load(good, [setting])
+
+
+def test_the_same_error_from_yaml_and_setting(good, tmp_path):
+    bad = tmp_path / "good2.yaml"
+    bad.write_text(yaml.safe_dump(GOOD | {"method": {"name": "dispersion", "steps": "many"}}))
+    said = []
+    for path, settings in ((good, ["method.steps=many"]), (bad, [])):
+        with pytest.raises(EffaceError) as caught:
+            config.load(path, settings)
+        said.append(str(caught.value).removeprefix(f"{path}"))
+    assert said[0] == said[1]
+
+
+def test_another_name_drops_the_old_fields(good):
+    assert config.load(good, ["method=esc"]).method.name == "esc"
+
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_is_valid_and_says_what_it_takes(path, monkeypatch, tmp_path):
+    monkeypatch.setenv("EFFACE_DATA", str(tmp_path))
+    config.load(path)
+    head = path.read_text().split("\n\n")[0]
+    assert head.startswith("# ") and "takes" in head.lower() and "expect" in head.lower()
