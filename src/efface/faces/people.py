@@ -14,15 +14,17 @@ from efface.errors import EffaceError
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """Sort key that puts s2 before s10 (protocol, line 1).
+    """Sort key that puts s2 before s10 (protocol, line 1). Different texts have different keys, so that an order never
+    depends on the file system: where case or leading zeros alone differ, the plain text decides.
 
     >>> sorted(["s10", "s2", "s1"], key=natural_key)
     ['s1', 's2', 's10']
     """
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p.lower()) for p in re.split(r"([0-9]+)", text) if p]
+    parts = [p for p in re.split(r"([0-9]+)", text) if p]
+    return [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p.lower()) for p in parts] + [(-1, 0, text)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """One photo of one identity: a file, a span of bytes in a file, or bytes in memory."""
 
@@ -72,10 +74,16 @@ class People:
     """Published verification pairs (photo, photo, same person?), where the data set has them."""
 
     @classmethod
-    def of(cls, photos: Iterable[Photo], aligned: bool = False, pairs: Iterable[tuple[Photo, Photo, bool]] = ()):
-        """Group photos by identity, everything in natural order."""
+    def of(
+        cls, photos: Iterable[Photo], aligned: bool = False, pairs: Iterable[tuple[Photo, Photo, bool]] = ()
+    ) -> "People":
+        """Group photos by identity, everything in natural order. Raises EffaceError for two photos of one name."""
         groups: dict[str, list[Photo]] = {}
+        names: set[str] = set()
         for photo in photos:
+            if photo.name in names:
+                raise EffaceError(f"{photo.name}: found two photos of this name, expected one; rename or remove one")
+            names.add(photo.name)
             groups.setdefault(photo.identity, []).append(photo)
         return cls(
             {i: tuple(sorted(groups[i], key=lambda p: natural_key(p.name))) for i in sorted(groups, key=natural_key)},
