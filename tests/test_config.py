@@ -42,7 +42,7 @@ def test_reads_back_what_it_dumps(good, tmp_path):
         (["method=dispersal"], r"method\.name: found 'dispersal', expected one of: .*dispersion"),
         (["model=iresnet"], r"model\.weights: found nothing, expected the path of a checkpoint"),
         (["model=[1]"], r"model: found \[1\], expected a mapping with `name`"),
-        (["forget=person-000"], r"forget: found 'person-000', expected a valid tuple"),
+        (["forget=person-000"], r"forget: found 'person-000', expected a list"),
         (["device=tpu"], r"device: found 'tpu', expected 'auto', 'cpu', 'cuda' or 'mps'"),
         (["faces.path=$NOT_SET_HERE/x"], r"found '\$NOT_SET_HERE/x' but NOT_SET_HERE is not set"),
     ],

@@ -27,10 +27,14 @@ class Named:
     weights: Path | None = None
     """Checkpoint file; models only."""
 
+    def fields(self) -> dict[str, Any]:
+        """The dataclass's fields and their values."""
+        return {f.name: getattr(self.value, f.name) for f in dataclasses.fields(self.value)}
+
     def plain(self) -> dict[str, Any]:
         """As it stands in YAML: the name, the weights, then the fields."""
         weights = {} if self.weights is None else {"weights": str(self.weights)}
-        return {"name": self.name} | weights | {k: _plain(v) for k, v in dataclasses.asdict(self.value).items()}
+        return {"name": self.name} | weights | {k: _plain(v) for k, v in self.fields().items()}
 
 
 def _entry(kind: str) -> Any:
@@ -230,4 +234,5 @@ def _one_line(error: ValidationError, source: str) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
     found = "nothing" if first["type"] == "missing" or first["input"] is None else repr(first["input"])[:80]
     expected = "this key" if first["type"] == "missing" else re.sub(r"^Input should be ", "", first["msg"])
+    expected = expected.replace("a valid tuple", "a list")
     return f"{source}: {key}: found {found}, expected {expected}" + (f" (and {len(more)} more)" if more else "")

@@ -2,6 +2,9 @@
 `session`, where checkpoints go and who is told of progress."""
 
 import os
+import resource
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,9 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from efface.errors import EffaceError
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Told (step, steps, loss terms) after every step."""
+from efface.progress import Quiet, Watcher
 
 
 @dataclass
@@ -27,7 +28,8 @@ class Session:
     """Where checkpoints are kept; None keeps none."""
     every: int = 50
     """Steps between checkpoints."""
-    progress: Progress = lambda step, steps, terms: None
+    watcher: Watcher = field(default_factory=Quiet)
+    """Told of every step."""
     stage: int = 0
     """How many times `fit` has been called."""
     steps: int = 0
@@ -36,22 +38,43 @@ class Session:
     """Crops that went through the loss, resumed ones included."""
     trainable_parameters: int = 0
     """Values that the optimiser may change, the largest of all stages."""
-    losses: list[dict[str, float]] = field(default_factory=list)
-    """Loss terms of every step of this process."""
+    seconds: float = 0.0
+    """Wall-clock time of the block, of this process."""
+
+    def cost(self, device: torch.device) -> dict[str, Any]:
+        """What audit.json says of the cost."""
+        return {
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "images_seen": self.images_seen,
+            "peak_memory_mb": peak_memory(device),
+            "trainable_parameters": self.trainable_parameters,
+            "device": str(device),
+        }
+
+
+def peak_memory(device: torch.device) -> float:
+    """The largest memory so far in MB: of the accelerator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 _current: ContextVar[Session | None] = ContextVar("efface_training_session", default=None)
 
 
 @contextmanager
-def session(folder: Path | None = None, every: int = 50, progress: Progress | None = None) -> Iterator[Session]:
+def session(folder: Path | None = None, watcher: Watcher | None = None, every: int = 50) -> Iterator[Session]:
     """Collect cost, report progress and keep checkpoints for every `fit` inside the block. Where `folder` already
     holds checkpoints of an interrupted run, each `fit` continues from them to the same numbers."""
-    current = Session(folder, every, progress or (lambda step, steps, terms: None))
+    current = Session(folder, every, watcher or Quiet())
     token = _current.set(current)
+    start = time.perf_counter()
     try:
         yield current
     finally:
+        current.seconds = time.perf_counter() - start
         _current.reset(token)
 
 
@@ -83,23 +106,24 @@ def fit(
     accelerator = Accelerator(cpu=device.type == "cpu")
     module.eval()
     start, images = _restore(path, module, optimiser, generator) if path and path.exists() else (0, 0)
-    for step in range(start, steps):
-        batch = draw(generator)
-        terms = loss(*(t.to(device) for t in batch))
-        total = torch.stack(list(terms.values())).sum()
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        if not torch.isfinite(total):
-            raise EffaceError(
-                f"step {step + 1} of {steps}: the loss is {values}, expected finite; lower the learning rate"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        accelerator.backward(total)
-        optimiser.step()
-        images += len(batch[0])
-        current.losses.append(values)
-        current.progress(step + 1, steps, values)
-        if path and ((step + 1) % current.every == 0 or step + 1 == steps):
-            _save(path, module, optimiser, generator, step + 1, images)
+    with current.watcher.track(f"training, stage {current.stage}", steps) as tick:
+        tick(start)
+        for step in range(start, steps):
+            batch = draw(generator)
+            terms = loss(*(t.to(device) for t in batch))
+            total = torch.stack(list(terms.values())).sum()
+            if not torch.isfinite(total):
+                found = {name: float(term.detach()) for name, term in terms.items()}
+                raise EffaceError(
+                    f"step {step + 1} of {steps}: found the loss {found}, expected it finite; lower the learning rate"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            accelerator.backward(total)
+            optimiser.step()
+            images += len(batch[0])
+            tick(1)
+            if path and ((step + 1) % current.every == 0 or step + 1 == steps):
+                _save(path, module, optimiser, generator, step + 1, images)
     current.steps += steps
     current.images_seen += images
 
