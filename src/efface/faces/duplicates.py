@@ -22,6 +22,8 @@ def perceptual_hashes(pixels: Tensor) -> Tensor:
 
     pixels: uint8 [n, 3, h, w] RGB. Returns bool [n, 64].
     """
+    if not len(pixels):
+        return torch.zeros(0, 64, dtype=torch.bool)
     k, x = torch.arange(8.0, dtype=torch.float64)[:, None], torch.arange(_SIDE, dtype=torch.float64)
     basis = torch.cos(math.pi * k * (2 * x + 1) / (2 * _SIDE))
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)[:, None, None]
@@ -31,7 +33,7 @@ def perceptual_hashes(pixels: Tensor) -> Tensor:
         small = F.interpolate(luma, (_SIDE, _SIDE), mode="bilinear", antialias=True, align_corners=False)[:, 0]
         low = (basis @ small @ basis.T).flatten(1).round(decimals=6)  # rounded: a flat picture's zeros stay zeros
         parts.append(low > low.quantile(0.5, dim=1, keepdim=True))
-    return torch.cat(parts) if parts else torch.zeros(0, 64, dtype=torch.bool)
+    return torch.cat(parts)
 
 
 def distances(first: Tensor, second: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Training sets as InsightFace packs them: MXNet's indexed RecordIO."""
 
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ class _Records:
             raise self._wrong(key, f"{length} bytes", f"at least {first}")
         if count:
             (label,) = struct.unpack_from("<f", body, _HEADER.size)
+        if not math.isfinite(label):
+            raise self._wrong(key, f"label {label}", "a number")
         return count > 0, label, body[first:] if part else (offset + _PIECE.size + first, length - first)
 
     def _piece(self, key: int, offset: int, wanted: int) -> tuple[int, int, bytes]:
