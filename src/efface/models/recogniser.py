@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 
@@ -58,3 +59,21 @@ class Recogniser(ABC):
         change: the way back, for saving in the published format, follows from the tensors being the same objects.
         Names that already are the network's stay."""
         return tensors
+
+
+@torch.no_grad()
+def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Draw the weights of a network anew, from `generator` alone, and return it: convolutions and linear maps normal
+    with variance 2 / fan-in (He et al. 2015, arXiv 1502.01852), biases 0, BatchNorm at rest, PReLU 0.25."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            drawn = torch.randn(module.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
+            module.weight.copy_(drawn)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.PReLU):
+            module.weight.fill_(0.25)
+    return network

@@ -106,8 +106,8 @@ class RecognitionTarget:
         """Make the network return `matrix @ y + offset` where it returned y, in the same tensors (names and shapes
         stay). matrix [d, d], offset [d] (0 where None).
 
-        The network ends in y = g·(W x + b − m) + t, where g = γ/√(σ² + ε), t = β, m = μ are those of its BatchNorm (or
-        1, 0 and 0 without one). W becomes A g W, g becomes 1, and t takes the rest; worked out in float64.
+        The network ends in y = g·(W x + b − μ) + β with g = γ/√(σ² + ε) of its BatchNorm. W becomes g⁻¹ A g W and β
+        takes the rest, in float64; γ stays (the identity changes nothing) but where it is too near 0 to divide by.
         """
         linear_name, last_name = self.spec.output
         last = self.network.get_submodule(last_name)
@@ -121,10 +121,11 @@ class RecognitionTarget:
             assert last.running_mean is not None and last.running_var is not None
             deviation = (last.running_var.double() + last.eps).sqrt()
             gain = last.weight.double() / deviation
+            new_gain = torch.where(gain.abs() > 1e-6 * gain.abs().max(), gain, 1.0)
             centre = bias - last.running_mean.double()
-            linear.weight.copy_((a @ (gain[:, None] * flat)).view_as(linear.weight))
-            last.bias.copy_(a @ (gain * centre + last.bias.double()) + c - centre)
-            last.weight.copy_(deviation)
+            linear.weight.copy_((a @ (gain[:, None] * flat) / new_gain[:, None]).view_as(linear.weight))
+            last.bias.copy_(a @ (gain * centre + last.bias.double()) + c - new_gain * centre)
+            last.weight.copy_(new_gain * deviation)
         else:
             assert linear.bias is not None
             linear.weight.copy_((a @ flat).view_as(linear.weight))
