@@ -1,18 +1,20 @@
 """Every reader on a small set in its official layout, and on each way in which that layout can be wrong."""
 
-import dataclasses
 import io
 import os
 import pickle
 import re
+import shlex
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from efface import registry
+from efface import config, registry
 from efface.errors import EffaceError
 from efface.faces.datasets.celeba import CelebA
 from efface.faces.datasets.folder import Folder
@@ -346,15 +348,35 @@ def test_a_hostile_verification_set_runs_nothing(tmp_path: Path):
 
 # --- the page about them --------------------------------------------------------------------------------------------
 
-PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
+PAGE = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
 
 
-def test_the_page_names_every_reader_and_only_fields_that_exist():
-    text = PAGE.read_text(encoding="utf-8")
-    commands = re.findall(r"^efface evaluate .*(?:\\\n.*)*", text, flags=re.MULTILINE)
-    said = [dict(re.findall(r"--set faces\.(\w+)=(\S+)", command)) for command in commands]
-    assert {fields["name"] for fields in said} == set(registry.names("faces.datasets"))
-    for fields in said:
-        cls = registry.get("faces.datasets", fields.pop("name"))
-        assert set(fields) <= {f.name for f in dataclasses.fields(cls)}
-        assert {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING} <= set(fields)
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_commands_of_the_page_are_understood():
+    """Each names a reader and its fields; all readers but the one without identities are there."""
+    named: set[str] = set()
+    for command in blocks("sh"):
+        words = shlex.split(command.replace("\\\n", ""))
+        assert words[:2] == ["efface", "evaluate"]
+        given = dict(zip(words[2::2], words[3::2], strict=True))
+        settings = [value for key, value in zip(words[2::2], words[3::2], strict=True) if key == "--set"]
+        model = {"name": given["--model"]} | ({"weights": given["--weights"]} if "--weights" in given else {})
+        named.add(config.load(None, settings, {"model": model}).faces.name)
+    assert named == set(registry.names("faces.datasets")) - {"verification"}
+
+
+def test_the_configuration_of_the_page_is_understood(tmp_path: Path):
+    (block,) = blocks("yaml")
+    (tmp_path / "run.yaml").write_text("model: tiny\n" + block)
+    loaded = config.load(tmp_path / "run.yaml")
+    assert loaded.faces.value == CelebA(path=Path("CelebA"), partition="train") and loaded.forget == ("2880", "2937")
+
+
+def test_the_python_of_the_page_runs(tmp_path: Path):
+    (tmp_path / "lfw.bin").write_bytes(python2([encoded(10), encoded(20)], [True]))
+    (block,) = blocks("python")
+    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "(112, 112, 3) same person\n"
