@@ -152,7 +152,7 @@ def load(
 def _tiny(given: dict[str, Any]) -> dict[str, Any]:
     """The dry run of a configuration: seconds on one core, with nothing from outside."""
     given = {k: v for k, v in given.items() if k not in ("detector", "judge", "retrained", "retain")}
-    given |= {"model": {"name": "tiny"}, "faces": {"name": "drawn"}, "forget": ["person-000", "person-001"]}
+    given |= {"model": {"name": "tiny"}, "faces": {"name": "drawn", "people": 40}, "forget": ["person-000", "person-001"]}
     method = given.get("method")
     method = {"name": method} if isinstance(method, str) else method
     if isinstance(method, dict) and method.get("name") in registry.names("methods.recognition"):

@@ -1,0 +1,171 @@
+"""One run, one straight line: configuration -> people -> target -> method -> audit -> folder."""
+
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+import efface
+from efface import config as configuration
+from efface import report, training
+from efface.config import Named, RunConfig
+from efface.errors import EffaceError
+from efface.faces.alignment import AlignmentNotes, align
+from efface.faces.cache import CropCache
+from efface.faces.crops import Crops
+from efface.faces.detection import Detector
+from efface.faces.splits import Split, split
+from efface.folder import run_folder
+from efface.methods.unlearner import Request
+from efface.metrics.audit import Audit, audit
+from efface.metrics.floor import pixel_embeddings
+from efface.progress import Watcher
+from efface.targets.recognition import RecognitionTarget
+
+
+def run(config: RunConfig, watcher: Watcher, resume: bool = False, replace: bool = False) -> dict[str, Any]:
+    """Unlearn, audit and report; returns what audit.json holds. The folder `config.out` appears when all is in it.
+
+    resume: continue a run of the same configuration that was stopped. replace: `config.out` may be overwritten.
+    Raises EffaceError for whatever the user can mend.
+    """
+    if config.method is None:
+        raise EffaceError("method: found nothing, expected the name of a method; see `efface methods`")
+    if not config.forget:
+        raise EffaceError("forget: found nobody, expected the names of the people to forget")
+    with run_folder(config.out, configuration.dump(config), resume, watcher.say, replace) as folder:
+        photos = read_photos(config, watcher)
+        folder.log("people", photos.summary(), **asdict(photos.notes))
+        target = load_target(config.model, config)
+        folder.log("target", f"{config.model.name} from {config.model.weights}")
+        with training.session(folder.path / "checkpoints", watcher) as session:
+            generator = torch.Generator().manual_seed(config.seed)
+            unlearned = config.method.value.unlearn(target, photos.request(), generator)
+        cost = session.cost(target.device)
+        paths = unlearned.save(folder.path / "weights", forgot=", ".join(config.forget), method=config.method.name)
+        folder.log("method", f"{config.method.name}: {cost['steps']} steps, {cost['seconds']:.1f} s", cost=cost)
+        measured, embeddings = measure(config, photos, {"original": target, "unlearned": unlearned}, watcher)
+        content = contents(config, photos, measured) | {"cost": cost, "weights": [p.name for p in paths]}
+        folder.write_json("audit.json", content)
+        measured["models"].write_people(folder.path / "people.csv")
+        folder.log("audit", f"{len(embeddings)} models measured on {len(photos.crops)} photos")
+        report.write(folder.path, report.Evidence(content, photos.crops, photos.split, embeddings))
+        folder.log("report", "audit.json, people.csv, report.html and weights written")
+        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+    return content
+
+
+def evaluate(config: RunConfig, unlearned: Path | None, watcher: Watcher) -> dict[str, Any]:
+    """Measure the model, and `unlearned` weights of the same network if given, by the protocol; writes nothing."""
+    photos = read_photos(config, watcher)
+    watcher.say(photos.summary())
+    targets = {"original": load_target(config.model, config)}
+    if unlearned is not None:
+        targets["unlearned"] = load_target(Named(config.model.name, config.model.value, unlearned), config)
+    measured, _ = measure(config, photos, targets, watcher)
+    return contents(config, photos, measured)
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Everybody's aligned faces and who is in which group."""
+
+    crops: Crops
+    split: Split
+    notes: AlignmentNotes
+
+    def request(self) -> Request:
+        """What a method may see: the seen photos of the forgotten and of the retained."""
+        groups = (self.split.forget, self.split.retain)
+        return Request(*(self.crops.take([i for p in group for i in self.split.seen[p]]) for group in groups))
+
+    def summary(self) -> str:
+        """One line: how many people and photos, and what was wrong with some."""
+        parts = self.split
+        people = f"{len(parts.forget)} to forget, {len(parts.retain)} retained, {len(parts.holdout)} held out"
+        return f"{len(self.crops)} photos of {len(self.crops.people())} people ({people}); {_wrong(self.notes)}"
+
+
+def read_photos(config: RunConfig, watcher: Watcher) -> Photos:
+    """Read, align and divide the photos that the configuration names."""
+    people = config.faces.value.read()
+    detector = None if config.detector is None else Detector.load(config.detector)
+    with watcher.track("aligning faces", sum(map(len, people.photos.values()))) as tick:
+        crops, notes = align(people, detector, None if detector is None else CropCache.default(), tick)
+    return Photos(crops, split(crops, config.forget, config.retain), notes)
+
+
+def load_target(model: Named, config: RunConfig) -> RecognitionTarget:
+    """The recogniser that the configuration names, on its device."""
+    assert model.weights is not None
+    return RecognitionTarget.load(model.name, model.weights, device_of(config), **model.fields())
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """The configuration's device; `auto` is an accelerator where there is one."""
+    if config.device != "auto":
+        return torch.device(config.device)
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+def measure(
+    config: RunConfig, photos: Photos, targets: dict[str, RecognitionTarget], watcher: Watcher
+) -> tuple[dict[str, Audit], dict[str, Tensor]]:
+    """The audit of the models, and of the judge if there is one; and every model's embeddings."""
+    if config.retrained is not None:
+        targets = targets | {"retrained": load_target(config.retrained, config)}
+    judge = {} if config.judge is None else {"judge": load_target(config.judge, config)}
+    original = targets["original"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        untrained = RecognitionTarget(original.spec, original.spec.build(), original.device)
+    everyone = targets | judge | {"random network": untrained}
+    with watcher.track("embedding photos", len(everyone) * len(photos.crops)) as tick:
+        embeddings = {name: t.embed(photos.crops.pixels, tick=tick) for name, t in everyone.items()}
+    floors = {"raw_pixels": pixel_embeddings(photos.crops.pixels), "random_network": embeddings.pop("random network")}
+    judged = embeddings.pop("judge", None)
+    audits = {"models": audit(photos.split, embeddings, _drawing(config), floors=floors)}
+    if judged is not None:
+        audits["judge"] = audit(photos.split, {"original": judged}, _drawing(config))
+    return audits, embeddings
+
+
+def contents(config: RunConfig, photos: Photos, measured: dict[str, Audit]) -> dict[str, Any]:
+    """What audit.json holds (docs/audit.md)."""
+    parts = photos.split
+    content = {
+        "schema": 1,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "speaks_of": "suppression",
+        **measured["models"].as_dict(),
+        "photos": asdict(photos.notes)
+        | {"identical": list(parts.identical), "shared": parts.shared, "near_duplicates": parts.near_duplicates},
+        "config": config.plain(),
+        "versions": {
+            "efface": efface.__version__,
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+            "platform": f"{sys.platform} {platform.machine()}",
+        },
+    }
+    if "judge" in measured:
+        content["judge"] = measured["judge"].as_dict()["models"]
+    return content
+
+
+def _wrong(notes: AlignmentNotes) -> str:
+    """What was not plain about the photos, in words."""
+    return f"{len(notes.no_face)} without a face, {len(notes.several_faces)} with several"
+
+
+def _drawing(config: RunConfig) -> torch.Generator:
+    """The generator of the bootstrap."""
+    return torch.Generator().manual_seed(config.seed)
