@@ -1,0 +1,129 @@
+"""Scatter a person's embeddings over the sphere, keep everybody else's where they were.
+
+Paper: M. Zakharov, "Face Identity Unlearning for Retrieval via Embedding Dispersion", arXiv 2512.13317 (2025).
+From the paper: the goal (photos of a forgotten person no longer rank above other people's, other rankings stay), the
+two losses' names, `uniform` and `hard`, and that they act on the forgotten people only. Its formulas and
+hyper-parameters were not available to us, so everything below is our own definition and no value here is the paper's.
+
+For photos i ≠ j of one forgotten person, unit embeddings x, c_ij = cos(x_i, x_j), floor f:
+    uniform   log mean_ij exp(−t·‖x_i − x_j‖²)   with ‖x_i − x_j‖² = 2 − 2·max(c_ij, f)   (ours, after Wang & Isola)
+    hard      mean_i max_j max(c_ij, f)                                                     (ours)
+    both      uniform + hard                                                                (ours)
+    mean      mean_ij max(c_ij, f)                                                          (ours, an ablation)
+    floor     mean_ij max(f − c_ij, 0), weight 1                                            (ours)
+    retain    retain_weight · mean (1 − cos(now, before)) over retained photos              (ours)
+f is the mean cosine of different retained people: strangers' level. A person pushed below it is marked as erased.
+
+Mistakes avoided:
+- `mean` is at its optimum while photos sit in tight groups that cancel out, each of which still finds the others;
+- training only on the seen photos scatters these far better than unseen ones. So each batch repeats them with the
+  difference between two photos of a retained person added to the features (`variations`): guesses at unseen photos;
+- without the retain term strangers are accepted an order of magnitude more often;
+- strong augmentation does not help: a smooth network cannot send nearly equal inputs far apart.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from efface import training
+from efface.errors import EffaceError
+from efface.methods.seen import LastBlocks, Seen, drift
+from efface.methods.unlearner import Request, Unlearner
+from efface.targets.recognition import RecognitionTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispersion(Unlearner):
+    """Scatter a person's embeddings over the sphere (after Zakharov 2025, arXiv 2512.13317)."""
+
+    paper: ClassVar = "Zakharov 2025, arXiv 2512.13317 (losses as defined by us)"
+    objective: ClassVar = "pair_cosine"
+
+    loss: Literal["both", "uniform", "hard", "mean"] = "both"
+    """Which dispersion; paper: uniform and hard."""
+    temperature: float = 2.0
+    """t of the uniform loss, no unit; paper: not known to us."""
+    retain_weight: float = 50.0
+    """Weight of the retain term, no unit; 0 leaves it out; paper: not known to us."""
+    variations: int = 3
+    """Guesses at unseen photos per seen photo in a batch; 0 for none; paper: none."""
+    blocks: int = 1
+    """How many of the network's last blocks are trained; 0: all; paper: not known to us."""
+    learning_rate: float = 1e-3
+    """Of Adam; paper: not known to us."""
+    steps: int = 100
+    """Optimiser steps; paper: not known to us."""
+    people: int = 8
+    """Forgotten people in a batch, at most; paper: not known to us."""
+    photos: int = 5
+    """Photos of each of them in a batch, at most; paper: not known to us."""
+    retained: int = 100
+    """Retained photos in a batch, at most; paper: not known to us."""
+
+    def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:
+        part = LastBlocks(target, self.blocks)
+        seen = Seen.of(part, request)
+        if self.variations == 0 and int(seen.labels.bincount().min()) < 2:
+            raise EffaceError("forget: found a person with one seen photo, expected two; or set variations above 0")
+        floor = impostor_mean(seen.before, seen.start)
+
+        def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+            return seen.draw(
+                generator,
+                people=self.people,
+                photos=self.photos,
+                retained=self.retained if self.retain_weight else 0,
+                variations=self.variations,
+            )
+
+        def loss(features: Tensor, labels: Tensor, before: Tensor) -> dict[str, Tensor]:
+            embeddings, kept = part(features), labels < 0
+            return {
+                **dispersion_terms(embeddings[~kept], labels[~kept], floor, self.loss, self.temperature),
+                "retain": self.retain_weight * drift(embeddings[kept], before[kept]),
+            }
+
+        optimiser = torch.optim.Adam(part.trained(), lr=self.learning_rate)
+        training.fit(part, draw, loss, optimiser=optimiser, steps=self.steps, generator=generator)
+        return part.result()
+
+
+def dispersion_terms(
+    embeddings: Tensor, labels: Tensor, floor: float, loss: str = "both", temperature: float = 2.0
+) -> dict[str, Tensor]:
+    """The terms of the header, each the mean over the people in the batch.
+
+    embeddings: unit [n, d]. labels: int64 [n], at least two photos each. floor: cosine, −1 … 1.
+    """
+    terms: dict[str, list[Tensor]] = {}
+    for label in labels.unique():
+        own = embeddings[labels == label]
+        others = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
+        cosines = own @ own.T
+        raised = cosines.clamp(min=floor)
+        if loss in ("uniform", "both"):
+            exponents = -temperature * (2 - 2 * raised[others])
+            terms.setdefault("uniform", []).append(exponents.exp().mean().log())
+        if loss in ("hard", "both"):
+            terms.setdefault("hard", []).append(raised.masked_fill(~others, -1).max(dim=1).values.mean())
+        if loss == "mean":
+            terms.setdefault("mean", []).append(raised[others].mean())
+        terms.setdefault("floor", []).append((floor - cosines[others]).clamp(min=0).mean())
+    return {name: torch.stack(values).mean() for name, values in terms.items()}
+
+
+def impostor_mean(embeddings: Tensor, people: Tensor) -> float:
+    """Mean cosine over all pairs of photos of different people, without listing the pairs.
+
+    embeddings: unit [n, d]. people: int64 [n], whose photo each is. Raises EffaceError for fewer than two people.
+    """
+    _, label, sizes = people.unique(return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise EffaceError(f"retain: found {len(sizes)} people, expected at least 2 to measure how alike strangers are")
+    unit = embeddings.double()
+    sums = unit.new_zeros(len(sizes), unit.shape[1]).index_add_(0, label, unit)
+    alike = unit.sum(0).square().sum() - sums.square().sum()
+    return float(alike / (len(unit) ** 2 - sizes.square().sum()))
