@@ -1,0 +1,24 @@
+"""Verification with good templates (protocol, line 10)."""
+
+from dataclasses import dataclass
+
+from efface.metrics.metric import Metric, rate_text
+from efface.metrics.protocol import ByPerson, Evaluation
+from efface.metrics.scores import accepted
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrueAcceptRateMulti(Metric):
+    """Share of probes that match the mean of their person's other unseen photos at the original model's threshold."""
+
+    far: float = 1e-3
+    """False accept rate of the threshold."""
+
+    @property
+    def key(self) -> str:
+        return f"tar_multi@far={rate_text(self.far)}"
+
+    def measure(self, evaluation: Evaluation, group: str) -> ByPerson:
+        threshold = evaluation.frozen.impostors.threshold(self.far)
+        searches = evaluation.multi_searches(group)
+        return evaluation.by_person(group, searches.person, accepted(searches.genuine, threshold))
