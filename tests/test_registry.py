@@ -20,8 +20,8 @@ from efface.methods.unlearner import Unlearner
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shrink(Unlearner):
-    """Shrink the forgotten people's mean directions."""
+class Damp(Unlearner):
+    """Damp the forgotten people's mean directions."""
 
     paper = "ours, for this test"
     objective = "pair_cosine"
@@ -40,11 +40,11 @@ class Shrink(Unlearner):
 @pytest.fixture
 def plugin(tmp_path):
     """A distribution with one method, as pip would have laid it out."""
-    (tmp_path / "shrinking_plugin.py").write_text(METHOD)
-    info = tmp_path / "shrinking-1.0.dist-info"
+    (tmp_path / "damping_plugin.py").write_text(METHOD)
+    info = tmp_path / "damping-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shrinking\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[efface.methods.recognition]\nshrink = shrinking_plugin\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: damping\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[efface.methods.recognition]\ndamp = damping_plugin\n")
     return tmp_path
 
 
@@ -53,23 +53,23 @@ def test_plugin_is_seen_everywhere(plugin):
     environment = os.environ | {"PYTHONPATH": str(plugin)}
     code = (
         "from efface import config, registry\n"
-        "assert 'shrink' in registry.names('methods.recognition')\n"
-        "assert registry.describe('methods.recognition', 'shrink').fields[0].name == 'keep'\n"
-        "c = config.load(None, ['method.name=shrink', 'method.keep=0.5'], tiny=True)\n"
+        "assert 'damp' in registry.names('methods.recognition')\n"
+        "assert registry.describe('methods.recognition', 'damp').fields[0].name == 'keep'\n"
+        "c = config.load(None, ['method.name=damp', 'method.keep=0.5'], tiny=True)\n"
         "assert c.method.value.keep == 0.5\n"
     )
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-    command = [sys.executable, "-m", "pytest", "tests/test_methods_contract.py", "-k", "shrink", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "tests/test_methods_contract.py", "-k", "damp", "-p", "no:cacheprovider"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "7 passed" in done.stdout, done.stdout
 
 
 def test_name_clash_is_an_error(plugin, monkeypatch):
-    (plugin / "shrinking-1.0.dist-info" / "entry_points.txt").write_text(
-        "[efface.methods.recognition]\nesc = shrinking_plugin\n"
+    (plugin / "damping-1.0.dist-info" / "entry_points.txt").write_text(
+        "[efface.methods.recognition]\nesc = damping_plugin\n"
     )
     monkeypatch.syspath_prepend(plugin)
-    with pytest.raises(EffaceError, match="'esc' is claimed by efface.methods.recognition.esc and by shrinking_plugin"):
+    with pytest.raises(EffaceError, match="'esc' is claimed by efface.methods.recognition.esc and by damping_plugin"):
         registry.names("methods.recognition")
 
 

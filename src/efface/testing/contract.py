@@ -143,7 +143,9 @@ def control_does_not_forget(method: Unlearner, problem: Problem) -> None:
     """A control lowers unseen TAR of the forgotten no further than it lowers everybody else's, by 10 points."""
     if not method.control:
         return
-    drops = {g: _tar(problem, problem.target, g) - _tar(problem, problem.unlearn(method), g) for g in ("forget", "holdout")}
+    drops = {
+        g: _tar(problem, problem.target, g) - _tar(problem, problem.unlearn(method), g) for g in ("forget", "holdout")
+    }
     assert drops["forget"] <= drops["holdout"] + 0.10, f"a control forgot: TAR drops {drops}"
 
 
@@ -165,7 +167,7 @@ def _tar(problem: Problem, target: RecognitionTarget, group: str) -> float:
 
 def _impostor_scores(embeddings: Tensor, parts: Split) -> Tensor:
     """Scores of all pairs of photos of different holdout people."""
-    positions = [(i, k) for k, person in enumerate(parts.holdout) for i in (*parts.seen[person], *parts.unseen[person])]
+    positions = [(i, k) for k, person in enumerate(parts.holdout) for i in parts.photos[person]]
     index, label = (torch.tensor(column) for column in zip(*positions, strict=True))
     scores = embeddings[index] @ embeddings[index].T
     return scores[(label[:, None] < label)]
