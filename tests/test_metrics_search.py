@@ -114,9 +114,6 @@ assert (count_at_least(queries, own + np.float32(1e-6), part) == [2, 999]).all()
 def test_a_million_templates_in_bounded_memory(tmp_path):
     path = tmp_path / "gallery"
     alone = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # or they wait for other tests
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }  # threads wait
     done = subprocess.run([sys.executable, "-c", MILLION, str(path)], capture_output=True, text=True, env=alone)
     path.unlink(missing_ok=True)
     assert done.returncode == 0, done.stderr

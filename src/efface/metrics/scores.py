@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import floor
 
 import numpy as np
@@ -93,12 +94,13 @@ class ScoreDistribution:
 
     def below(self, scores: np.ndarray) -> np.ndarray:
         """Int64, for each of `scores`: how many of the distribution are strictly below it."""
-        return self._cumulated()[np.searchsorted(self.values, scores, side="left")]
+        return self._cumulated[np.searchsorted(self.values, scores, side="left")]
 
     def up_to(self, scores: np.ndarray) -> np.ndarray:
         """Int64, for each of `scores`: how many of the distribution are below or equal to it."""
-        return self._cumulated()[np.searchsorted(self.values, scores, side="right")]
+        return self._cumulated[np.searchsorted(self.values, scores, side="right")]
 
+    @cached_property
     def _cumulated(self) -> np.ndarray:
         return np.concatenate([[0], np.cumsum(self.counts)])
 
