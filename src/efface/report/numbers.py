@@ -1,0 +1,100 @@
+"""Reading the numbers of an audit.json (docs/audit.md), and writing them for people. No torch here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Audit = Mapping[str, Any]
+"""The content of an audit.json."""
+
+FAR = "1e-3"
+"""The false accept rate that reports lead with."""
+TAR, TAR_MULTI = f"tar@far={FAR}", f"tar_multi@far={FAR}"
+FROZEN_FAR = "far_at_frozen_threshold"
+IMPOSTORS = "impostors"
+"""The group whose number that is."""
+
+GROUPS = {
+    "forget": "Forgotten: unseen photos",
+    "forget_seen": "Forgotten: photos given to the method",
+    "retain": "Retained: others whose photos the method had",
+    "holdout": "Held out: others the method knew nothing of",
+    "neighbours": "Look-alikes of the forgotten",
+}
+"""Groups of people in the order of reports, and what to call them."""
+MODELS = {"original": "before", "unlearned": "after", "retrained": "retrained"}
+"""Models in the order of reports, and what to call them."""
+FLOORS = {"raw_pixels": "raw pixels", "random_network": "random network"}
+"""Matchers without identity, and what to call them."""
+
+
+def entry(audit: Audit, model: str, group: str, metric: str) -> Mapping[str, Any] | None:
+    """The number with its interval and counts, or None where the audit has none."""
+    return audit["models"].get(model, {}).get(group, {}).get(metric)
+
+
+def value(audit: Audit, model: str, group: str, metric: str) -> float | None:
+    """The number alone; None where there is none or it could not be measured."""
+    return (entry(audit, model, group, metric) or {}).get("value")
+
+
+def floor_value(audit: Audit, matcher: str, group: str, metric: str) -> float | None:
+    """What a matcher without identity reaches; None where that was not measured."""
+    return audit.get("floor", {}).get(matcher, {}).get(group, {}).get(metric, {}).get("value")
+
+
+def threshold(audit: Audit) -> tuple[str, float | None]:
+    """The frozen threshold that pictures show and the false accept rate it was set for: that of 1e-3, of 1e-2 where
+    there are too few impostor pairs for it, and None where there are too few for both."""
+    frozen = audit.get("thresholds", {}).get("original", {})
+    for far in (FAR, "1e-2"):
+        found = frozen.get(f"far={far}", {}).get("value")
+        if found is not None:
+            return far, found
+    return FAR, None
+
+
+def shown(found: Mapping[str, Any] | None, digits: int = 2) -> str:
+    """For people: `0.42 [0.31, 0.55]`, `0.42` where there is no interval, `–` where there is no number.
+
+    >>> shown({"value": 0.421, "low": 0.312, "high": 0.548})
+    '0.42 [0.31, 0.55]'
+    >>> shown({"value": None, "low": None, "high": None})
+    '–'
+    """
+    if found is None or found["value"] is None:
+        return "–"
+    text = plain(found["value"], digits)
+    if found.get("low") is None or found.get("high") is None:
+        return text
+    return f"{text} [{plain(found['low'], digits)}, {plain(found['high'], digits)}]"
+
+
+def plain(number: float | None, digits: int = 2) -> str:
+    """A number for people; a minus before what rounds to nothing is dropped, and what is missing is `–`.
+
+    >>> plain(-0.0001), plain(None), plain(-0.5)
+    ('0.00', '–', '−0.50')
+    """
+    if number is None:
+        return "–"
+    text = f"{number:.{digits}f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """A share in words.
+
+    >>> percent(0.225), percent(1.0), percent(None)
+    ('22.5 %', '100 %', '–')
+    """
+    return "–" if share is None else f"{plain(100 * share, 1).removesuffix('.0')} %"
+
+
+def listed(names: list[str] | tuple[str, ...], most: int = 12) -> str:
+    """Names with commas; of many the first ones and how many more.
+
+    >>> listed(["s1", "s2", "s3"], most=2)
+    's1, s2 and 1 more'
+    """
+    rest = len(names) - most
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest} more"
