@@ -60,7 +60,8 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
     try:
         content = _BytesUnpickler(io.BytesIO(data), encoding="bytes").load()
         pictures, same = content
-        found = [_bytes(p) for p in pictures], [_bool(s) for s in same]
+        answers = same.data if isinstance(same, _Array) else same
+        found = [_bytes(p) for p in pictures], [_bool(a) for a in answers]
     except _RefusedError as error:
         raise _refusal(path, f"GLOBAL {error}", "lists of bytes and of booleans") from error
     except Exception as error:  # a broken or hostile pickle may raise anything

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -46,11 +46,10 @@ def load(spec: Recogniser, path: Path) -> nn.Module:
     tensors, expected = _counted(spec.adapt(read(path))), _counted(network.state_dict())
     problem = _misfit(tensors, expected)
     if problem:
-        others = [text for text in _fitting(path) if text != _describe(spec)]
-        hint = (
-            f"these are weights of {' or '.join(others)}: name that model" if others else "check --model and --weights"
-        )
-        raise EffaceError(f"{path}: {problem}, expected the weights of {_describe(spec)}; {hint}")
+        others = " or ".join(_fitting(path))
+        if others:
+            raise EffaceError(f"{path}: found weights of {others}, expected {_describe(spec)}; name that model")
+        raise EffaceError(f"{path}: {problem}, expected the weights of {_describe(spec)}; check the model and the file")
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise EffaceError(f"{path}: {name} holds {tensor.dtype}, expected floating point; export the weights again")
@@ -174,13 +173,13 @@ def _misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> st
     wrong = [n for n in expected if n in tensors and tensors[n].shape != expected[n].shape]
     parts = []
     if missing:
-        parts.append(f"{len(missing)} of {len(expected)} tensors are missing ({_few(missing)})")
+        parts.append(f"{len(missing)} of {len(expected)} tensors missing ({_few(missing)})")
     if extra:
-        parts.append(f"{len(extra)} unknown tensors ({_few(extra)})")
+        parts.append(f"{len(extra)} unknown ({_few(extra)})")
     if wrong:
         n = wrong[0]
         shapes = f"{n} is {list(tensors[n].shape)}, not {list(expected[n].shape)}"
-        parts.append(f"{len(wrong)} tensors of a wrong shape ({shapes})")
+        parts.append(f"{len(wrong)} of a wrong shape ({shapes})")
     return "found " + " and ".join(parts) if parts else ""
 
 
@@ -205,6 +204,8 @@ def _choices(kind: type[Any]) -> Iterator[Recogniser]:
     """The class with every combination of those fields whose type is Literal[...]."""
     hints = get_type_hints(kind)
     options = {f.name: get_args(hints[f.name]) for f in fields(kind) if get_origin(hints[f.name]) is Literal}
+    if any(f.name not in options and f.default is MISSING and f.default_factory is MISSING for f in fields(kind)):
+        return  # a field without default: its choices cannot be guessed
     for values in itertools.product(*options.values()):
         yield kind(**dict(zip(options, values, strict=True)))
 

@@ -1,5 +1,6 @@
 """MobileFace Identification V2 of becauseofAI, an MXNet network written out from its graph: inverted residuals with
-ReLU6, the map flattened into one linear layer, 256-d embedding. Its normalisation (x − 127.5) / 128 is in the network."""
+ReLU6, the map flattened into one linear layer, 256-d embedding. Its normalisation, (x − 127.5) / 128, is in the
+network."""
 
 import re
 from dataclasses import dataclass
