@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from efface.errors import EffaceError
 from efface.metrics import search
-from efface.metrics.scores import cosines
+from efface.metrics.scores import cosines, unit_rows
 from efface.metrics.search import count_at_least, top_k
 
 
 def directions(rng, count, size=8):
-    rows = rng.standard_normal((count, size)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rng.standard_normal((count, size))
+    return unit_rows(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 @settings(max_examples=25, deadline=None)

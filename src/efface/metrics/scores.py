@@ -57,8 +57,10 @@ def pair_scores(photos: np.ndarray) -> np.ndarray:
 def _stepped(products: np.ndarray) -> np.ndarray:
     products *= STEPS
     np.rint(products, out=products)
-    products /= STEPS
-    return np.clip(products, -1, 1).astype(np.float32)
+    np.clip(products, -STEPS, STEPS, out=products)
+    scores = products.astype(np.float32)
+    scores /= STEPS  # a power of two: nothing is lost
+    return scores
 
 
 @dataclass(frozen=True, eq=False)
