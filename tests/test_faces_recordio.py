@@ -145,6 +145,7 @@ def test_missing_files(tmp_path: Path):
         ("0\t0\n1\t-4\n", ["line 2", "key<tab>offset"]),
         ("1\t4\n", ["something else at byte 4", "record 1"]),
         ("1\t99999999999\n", ["something else at byte 99,999,999,999"]),
+        ("1\t" + "9" * 30 + "\n", ["something else at byte 999,"]),
         ("0\t0\n1\t40\n", ["found 1 photos in the index, expected 6"]),
     ],
 )

@@ -1,6 +1,7 @@
 """The protocol's lines 1 to 3: as stated for ORL, and as properties of any set of people."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ from efface.faces.splits import NEAR, Split, orl_set, split
 
 NOISE = torch.randint(0, 256, (128, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 """Pictures that differ, small so that many examples run; the split does not mind the size."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """The pictures are tiny: threads would only wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def crops_of(pictures: dict[str, list[int]]) -> Crops:

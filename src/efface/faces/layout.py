@@ -34,7 +34,7 @@ def lines(path: Path, holding: str) -> list[str]:
     try:
         found = file_at(path, holding).read_text(encoding="utf-8").rstrip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise EffaceError(f"{path}: cannot be read as text ({error}), expected {holding}; replace it") from error
+        raise EffaceError(f"{path}: cannot be read as text ({error}), expected a file {holding}; replace it") from error
     if not found:
         raise EffaceError(f"{path}: found an empty file, expected one {holding}; replace it")
     return found

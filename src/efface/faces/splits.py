@@ -47,13 +47,14 @@ def split(crops: Crops, forget: Sequence[str], retain: Sequence[str] = ()) -> Sp
     photos = _photos(crops)
     _check(photos, forget, retain)
     people = list(photos)
-    forgotten = tuple(p for p in people if p in set(forget))
+    asked = set(forget)
+    forgotten = tuple(p for p in people if p in asked)
     after = people.index(forgotten[-1]) + 1 if forgotten else 0
-    rest = [p for p in people[after:] + people[:after] if p not in forgotten]
+    rest = [p for p in people[after:] + people[:after] if p not in asked]
     # 5n/9 never ends in .5 (10n would be 9 times an odd number), so every way of rounding gives the same
     chosen = set(retain or rest[: round(5 * len(rest) / 9)])
     retained = tuple(p for p in people if p in chosen)
-    holdout = tuple(p for p in people if p not in chosen and p not in forgotten)
+    holdout = tuple(p for p in people if p not in chosen and p not in asked)
     unseen = {p: own[len(own) // 2 :] for p, own in photos.items()}
     judged = {*(i for own in unseen.values() for i in own), *(i for p in holdout for i in photos[p])}
     seen, identical, shared = _without_identical(
@@ -94,14 +95,14 @@ def _photos(crops: Crops) -> dict[str, tuple[int, ...]]:
 
 def _check(photos: Mapping[str, Sequence[int]], forget: Sequence[str], retain: Sequence[str]) -> None:
     for group, asked in (("forget", forget), ("retain", retain)):
-        for who in asked:
+        for who, times in Counter(asked).items():
             if who not in photos:
                 near = difflib.get_close_matches(who, photos, n=1, cutoff=0)[0]
                 raise EffaceError(
                     f"{group}: found {who!r}, expected one of the {len(photos)} people of the data set; "
                     f"the nearest name is {near!r}"
                 )
-            if asked.count(who) > 1:
+            if times > 1:
                 raise EffaceError(f"{group}: found {who!r} more than once, expected each person once; name them once")
     both = sorted(set(forget) & set(retain), key=natural_key)
     if both:
@@ -135,8 +136,8 @@ def _near_duplicates(
 ) -> tuple[tuple[str, str], ...]:
     """Pairs of a seen and an unseen photo of one person that nearly are the same picture."""
     found: list[tuple[str, str]] = []
+    hashes = perceptual_hashes(crops.pixels)
     for who, own in seen.items():
-        first, second = (perceptual_hashes(crops.pixels[list(part)]) for part in (own, unseen[who]))
-        near = (distances(first, second) <= NEAR).nonzero().tolist()
+        near = (distances(hashes[list(own)], hashes[list(unseen[who])]) <= NEAR).nonzero().tolist()
         found.extend((crops.names[own[i]], crops.names[unseen[who][j]]) for i, j in near)
     return tuple(found)

@@ -114,7 +114,7 @@ class _Records:
 
     def _piece(self, key: int, offset: int, wanted: int) -> tuple[int, int, bytes]:
         """(part, length, first `wanted` bytes) of the piece at byte `offset`."""
-        raw = os.pread(self.file, _PIECE.size + wanted, offset)
+        raw = os.pread(self.file, _PIECE.size + wanted, offset) if offset < self.size else b""
         magic, word = _PIECE.unpack_from(raw.ljust(_PIECE.size, b"\0"))
         if magic != _MAGIC:
             raise self._wrong(key, f"something else at byte {offset:,}", "the start that train.idx says")
