@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -301,3 +302,9 @@ def test_raw_pixels(generator):
 
 def test_conclusions_need_only_rows(result):
     assert conclude(result.people, seeded())["models"] == result.models
+
+
+def test_every_key_is_documented(result):
+    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text(encoding="utf-8")
+    for name in (*METRICS, *result.groups, *result.as_dict(), *Row._fields):
+        assert f"`{name}" in page or f"{name}," in page, name

@@ -1,4 +1,4 @@
-"""Searches, thresholds and groups of people, exactly as the protocol says (docs/audit.md; line numbers are its own)."""
+"""Searches, thresholds and groups of people, exactly as docs/protocol.md says; line numbers are its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
