@@ -16,7 +16,7 @@ from efface.models.recognition.tiny import TinyRecogniser
 from efface.targets.recognition import RecognitionTarget
 from efface.testing import TINY
 from efface.testing.drawn import draw
-from efface.testing.train_tiny import scores
+from efface.testing.train_tiny import scores, train
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +100,13 @@ def test_initialise_depends_on_the_generator_alone():
     )
     assert all(torch.equal(first[n], second[n]) for n in first)
     assert not torch.equal(first["linear.weight"], third["linear.weight"])
+
+
+def test_the_training_runs_and_the_same_seed_gives_the_same_weights(tmp_path, capsys):
+    for name in ("a", "b"):
+        train(tmp_path / f"{name}.safetensors", people=32, photos=8, epochs=3)
+    losses = [float(line.rsplit(" ", 1)[1]) for line in capsys.readouterr().out.splitlines() if "loss" in line]
+    assert losses[2] < losses[0] and losses[:3] == losses[3:]
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    weights.load(TinyRecogniser(), tmp_path / "a.safetensors")
+    assert "32 drawn people × 8 pictures" in (tmp_path / "a.md").read_text(encoding="utf-8")

@@ -27,19 +27,20 @@ HELD_OUT = (12, 10)
 """People and photos of the measurement: the data set `drawn` with its default fields."""
 
 
-def main(path: Path) -> None:
+def train(path: Path, people: int = PEOPLE, photos: int = PHOTOS, epochs: int = EPOCHS) -> None:
+    """Draw, train, measure, and write the weights to `path` and the card beside them. The same numbers on the same
+    number of threads give the same weights."""
     start = time.monotonic()
-    torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     spec = TinyRecogniser()
     target = RecognitionTarget(spec, initialise(spec.build(), generator))
-    pixels, labels = _drawn(range(TRAINED, TRAINED + PEOPLE), PHOTOS)
+    pixels, labels = _drawn(range(TRAINED, TRAINED + people), photos)
     print(f"drawn {len(pixels)} pictures, {time.monotonic() - start:.0f} s", flush=True)
-    loss = _train(target, pixels, labels, generator)
+    loss = _fit(target, pixels, labels, epochs, generator)
     figures = _measure(target)
     seconds = time.monotonic() - start
     save(path, target.network.state_dict(), header(spec))
-    path.with_suffix(".md").write_text(_card(loss, figures, seconds), encoding="utf-8")
+    path.with_suffix(".md").write_text(_card(people, photos, epochs, loss, figures, seconds), encoding="utf-8")
     print(figures, f"{seconds:.0f} s")
 
 
@@ -49,17 +50,17 @@ def _drawn(people: range, photos: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2), torch.arange(len(people)).repeat_interleave(photos)
 
 
-def _train(target: RecognitionTarget, pixels: Tensor, labels: Tensor, generator: torch.Generator) -> float:
+def _fit(target: RecognitionTarget, pixels: Tensor, labels: Tensor, epochs: int, generator: torch.Generator) -> float:
     """CosFace from scratch with BatchNorm in training mode (`training.fit` keeps it frozen); returns the last loss."""
     network = target.network.train()
     inputs = target.inputs(pixels)
-    head = CosFace(PEOPLE, target.spec.embedding_size, SCALE, MARGIN).draw(generator)
+    head = CosFace(int(labels.max()) + 1, target.spec.embedding_size, SCALE, MARGIN).draw(generator)
     parameters = [*network.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=RATE, weight_decay=5e-4)
-    steps = EPOCHS * (len(inputs) // BATCH)
+    steps = epochs * (len(inputs) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     value = float("nan")
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         order = torch.randperm(len(inputs), generator=generator)
         for rows in order[: len(order) // BATCH * BATCH].split(BATCH):
             x = _augmented(inputs[rows], generator)
@@ -70,7 +71,7 @@ def _train(target: RecognitionTarget, pixels: Tensor, labels: Tensor, generator:
             optimiser.step()
             schedule.step()
             value = loss.item()
-        print(f"epoch {epoch + 1}/{EPOCHS}: loss {value:.3f}", flush=True)
+        print(f"epoch {epoch + 1}/{epochs}: loss {value:.3f}", flush=True)
     network.eval()
     return value
 
@@ -111,15 +112,15 @@ def scores(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
     }
 
 
-def _card(loss: float, figures: dict[str, float], seconds: float) -> str:
+def _card(people: int, photos: int, epochs: int, loss: float, figures: dict[str, float], seconds: float) -> str:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in figures.items())
     return f"""# tiny: the small recogniser of the tests
 
 What: network `tiny` (94,640 parameters, 40 × 40 RGB pixels, (x − 127.5) / 127.5, 64-d), weights `tiny.safetensors`,
 Apache-2.0. It tells drawn people (`efface.testing.drawn`) apart. It knows no real face and is of no use on one.
 
-How: {PEOPLE} drawn people × {PHOTOS} pictures, none of them in the data set `drawn`; CosFace head (s = {SCALE:g},
-m = {MARGIN:g}), AdamW, {EPOCHS} epochs of batches of {BATCH}, one-cycle rate {RATE:g}, shifts of up to 2 pixels,
+How: {people} drawn people × {photos} pictures, none of them in the data set `drawn`; CosFace head (s = {SCALE:g},
+m = {MARGIN:g}), AdamW, {epochs} epochs of batches of {BATCH}, one-cycle rate {RATE:g}, shifts of up to 2 pixels,
 seed 0. Last loss {loss:.3f}; {seconds:.0f} s on one core.
 
 Command: `python -m efface.testing.train_tiny`
@@ -134,4 +135,5 @@ others), beside the same figures of raw pixels:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else TINY)
+    torch.set_num_threads(1)
+    train(Path(sys.argv[1]) if len(sys.argv) > 1 else TINY)
