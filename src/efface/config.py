@@ -134,16 +134,16 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     tiny: bool = False,
 ) -> RunConfig:
-    """Read the YAML file (if any), lay `--set a.b=c` over it, then the command line's own options, then validate.
+    """Read the YAML file (if any), lay the command line's own options over it, then `--set a.b=c`, then validate.
 
     tiny: keep the method and its settings but run it for a few steps on drawn people and the tiny model.
     """
     given: dict[str, Any] = {}
     if path is not None:
         given = _yaml(path)
+    _merge(given, overrides or {})
     for setting in settings:
         _set(given, setting)
-    _merge(given, overrides or {})
     if tiny:
         given = _tiny(given)
     return parse(given, str(path) if path else "command line")
@@ -152,7 +152,11 @@ def load(
 def _tiny(given: dict[str, Any]) -> dict[str, Any]:
     """The dry run of a configuration: seconds on one core, with nothing from outside."""
     given = {k: v for k, v in given.items() if k not in ("detector", "judge", "retrained", "retain")}
-    given |= {"model": {"name": "tiny"}, "faces": {"name": "drawn", "people": 40}, "forget": ["person-000", "person-001"]}
+    given |= {
+        "model": {"name": "tiny"},
+        "faces": {"name": "drawn", "people": 40},
+        "forget": ["person-000", "person-001"],
+    }
     method = given.get("method")
     method = {"name": method} if isinstance(method, str) else method
     if isinstance(method, dict) and method.get("name") in registry.names("methods.recognition"):

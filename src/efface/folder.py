@@ -14,6 +14,9 @@ import yaml
 
 from efface.errors import EffaceError
 
+CHECKPOINTS = "checkpoints"
+"""Where an unfinished run keeps what it can be continued from."""
+
 Say = Callable[[str], None]
 """Told one line for a person to read."""
 
@@ -36,6 +39,11 @@ class RunFolder:
     """OUT.partial."""
     say: Say
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where the training keeps what it continues from; gone from the finished folder."""
+        return self.path / CHECKPOINTS
+
     def log(self, event: str, message: str, **fields: Any) -> None:
         """One line in log.jsonl and one for the reader."""
         record = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, "message": message} | fields
@@ -54,9 +62,11 @@ def run_folder(out: Path, config: str, resume: bool, say: Say, replace: bool = F
 
     resume: continue in an OUT.partial that the same configuration left behind.
     replace: an existing OUT is replaced when the new one is whole; the caller has made sure that it may be.
-    Raises EffaceError where OUT is taken, OUT.partial is of another run, or the disk refuses.
+    Raises EffaceError where OUT is taken, OUT.partial is of another run, or the disk refuses. Where the block raises
+    one before there is a checkpoint, nothing is left behind: the mistake is mended and the same command run again.
     """
     partial = out.with_name(out.name + ".partial")
+    mine = False
     try:
         if out.exists() and not replace:
             raise EffaceError(f"{out}: exists already; choose another --out or remove it")
@@ -64,13 +74,19 @@ def run_folder(out: Path, config: str, resume: bool, say: Say, replace: bool = F
             _check_same(partial, config, resume)
         else:
             partial.mkdir(parents=True)
+            mine = True
             write_text(partial / "config.yaml", config)
         yield RunFolder(partial, say)
+        shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
         old = out.with_name(out.name + ".old")
         if out.exists():
             os.replace(out, old)
         os.replace(partial, out)
         shutil.rmtree(old, ignore_errors=True)
+    except EffaceError:
+        if mine and not (partial / CHECKPOINTS).exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
     except OSError as error:
         where = error.filename or partial
         hint = "free space, then --resume" if partial.is_dir() else "choose a folder that can be written as --out"

@@ -1,7 +1,6 @@
 """One run, one straight line: configuration -> people -> target -> method -> audit -> folder."""
 
 import platform
-import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from efface.faces.alignment import AlignmentNotes, align
 from efface.faces.cache import CropCache
 from efface.faces.crops import Crops
 from efface.faces.detection import Detector
-from efface.faces.splits import Split, split
+from efface.faces.splits import Split, check_request, split
 from efface.folder import run_folder
 from efface.methods.unlearner import Request
 from efface.metrics.audit import Audit, audit
@@ -41,11 +40,11 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, replace: bool
     if not config.forget:
         raise EffaceError("forget: found nobody, expected the names of the people to forget")
     with run_folder(config.out, configuration.dump(config), resume, watcher.say, replace) as folder:
+        target = load_target(config.model, config)
         photos = read_photos(config, watcher)
         folder.log("people", photos.summary(), **asdict(photos.notes))
-        target = load_target(config.model, config)
         folder.log("target", f"{config.model.name} from {config.model.weights}")
-        with training.session(folder.path / "checkpoints", watcher) as session:
+        with training.session(folder.checkpoints, watcher) as session:
             generator = torch.Generator().manual_seed(config.seed)
             unlearned = config.method.value.unlearn(target, photos.request(), generator)
         cost = session.cost(target.device)
@@ -58,17 +57,16 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, replace: bool
         folder.log("audit", f"{len(embeddings)} models measured on {len(photos.crops)} photos")
         report.write(folder.path, report.Evidence(content, photos.crops, photos.split, embeddings))
         folder.log("report", "audit.json, people.csv, report.html and weights written")
-        shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
     return content
 
 
 def evaluate(config: RunConfig, unlearned: Path | None, watcher: Watcher) -> dict[str, Any]:
     """Measure the model, and `unlearned` weights of the same network if given, by the protocol; writes nothing."""
-    photos = read_photos(config, watcher)
-    watcher.say(photos.summary())
     targets = {"original": load_target(config.model, config)}
     if unlearned is not None:
         targets["unlearned"] = load_target(Named(config.model.name, config.model.value, unlearned), config)
+    photos = read_photos(config, watcher)
+    watcher.say(photos.summary())
     measured, _ = measure(config, photos, targets, watcher)
     return contents(config, photos, measured)
 
@@ -96,6 +94,7 @@ class Photos:
 def read_photos(config: RunConfig, watcher: Watcher) -> Photos:
     """Read, align and divide the photos that the configuration names."""
     people = config.faces.value.read()
+    check_request(people.photos, config.forget, config.retain)  # before hours of alignment
     detector = None if config.detector is None else Detector.load(config.detector)
     with watcher.track("aligning faces", sum(map(len, people.photos.values()))) as tick:
         crops, notes = align(people, detector, None if detector is None else CropCache.default(), tick)

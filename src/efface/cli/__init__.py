@@ -21,10 +21,10 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
             app.command(_verb.__name__)(_verb)
 
 
-def main() -> None:
-    """Run a verb. What the user did wrong is one line on standard error and exit code 2."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run a verb (of `sys.argv` where no arguments are given). What the user did wrong is one line on standard error and exit code 2."""
     try:
-        app()
+        app(args=arguments)
     except EffaceError as error:
         print(f"efface: {error}", file=sys.stderr)
         sys.exit(2)

@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from efface.errors import EffaceError
 from efface.faces.crops import Crops
@@ -45,7 +46,7 @@ def split(crops: Crops, forget: Sequence[str], retain: Sequence[str] = ()) -> Sp
     person to forget with too few photos.
     """
     photos = _photos(crops)
-    _check(photos, forget, retain)
+    check_request(photos, forget, retain)
     people = list(photos)
     asked = set(forget)
     forgotten = tuple(p for p in people if p in asked)
@@ -93,7 +94,8 @@ def _photos(crops: Crops) -> dict[str, tuple[int, ...]]:
     return {p: tuple(sorted(own[p], key=lambda i: natural_key(crops.names[i]))) for p in sorted(own, key=natural_key)}
 
 
-def _check(photos: Mapping[str, Sequence[int]], forget: Sequence[str], retain: Sequence[str]) -> None:
+def check_request(photos: Mapping[str, Sequence[Any]], forget: Sequence[str], retain: Sequence[str]) -> None:
+    """Whether these people may be forgotten and retained, given everybody's photos. Raises EffaceError as `split`."""
     for group, asked in (("forget", forget), ("retain", retain)):
         for who, times in Counter(asked).items():
             if who not in photos:
