@@ -125,10 +125,10 @@ def warp(pixels: np.ndarray, matrix: np.ndarray, size: int = SIZE) -> np.ndarray
     """The crop uint8 [size, size, 3] whose pixel at `matrix @ (x, y, 1)` is the picture's at (x, y).
 
     Bilinear, beyond the border the border's pixels; where the picture is shrunk k times, each pixel of the crop is the
-    mean of ⌈k⌉ × ⌈k⌉ evenly spaced samples of its area, against aliasing.
+    mean of ⌈k⌉ × ⌈k⌉ (at most 16 × 16) evenly spaced samples of its area, against aliasing.
     """
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    samples = max(1, math.ceil(math.sqrt(abs(np.linalg.det(inverse[:, :2]))) - 1e-6))
+    samples = min(16, max(1, math.ceil(math.sqrt(abs(np.linalg.det(inverse[:, :2]))) - 1e-6)))
     inner = (np.arange(samples) + 0.5) / samples - 0.5
     y, x = np.mgrid[:size, :size].astype(np.float64)
     total = np.zeros((size, size, 3))

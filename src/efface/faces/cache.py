@@ -69,7 +69,8 @@ class CropCache:
         content = found.faces.to_bytes(4, "little") + (b"" if found.crop is None else found.crop.tobytes())
         path = self._path(key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(exist_ok=True, mode=0o700)
             handle, partial = tempfile.mkstemp(".tmp", path.name + ".", path.parent)  # only its owner may read it
             try:
                 with open(handle, "wb") as file:
