@@ -82,12 +82,12 @@ def plain(number: float | None, digits: int = 2) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in words.
+    """A share in words, in one piece (the space does not break).
 
     >>> percent(0.225), percent(1.0), percent(None)
-    ('22.5 %', '100 %', '–')
+    ('22.5\\xa0%', '100\\xa0%', '–')
     """
-    return "–" if share is None else f"{plain(100 * share, 1).removesuffix('.0')} %"
+    return "–" if share is None else f"{plain(100 * share, 1).removesuffix('.0')}\N{NO-BREAK SPACE}%"
 
 
 def listed(names: list[str] | tuple[str, ...], most: int = 12) -> str:

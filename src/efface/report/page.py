@@ -106,6 +106,7 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "photos": len(evidence.crops),
         "yaml": _yaml(audit.get("config")),
         "command": _command(audit.get("config", {})),
+        "cost_names": COSTS,
         "notes": _notes(audit.get("photos", {})),
     }
 
@@ -179,6 +180,15 @@ def _command(config: Mapping[str, Any]) -> str:
     return f"efface unlearn {shlex.quote(out + '/config.yaml')} --out {shlex.quote(out + '-again')}"
 
 
+COSTS = {
+    "seconds": "Seconds of unlearning",
+    "steps": "Optimiser steps",
+    "images_seen": "Images seen",
+    "peak_memory_mb": "Peak memory, MB",
+    "trainable_parameters": "Trainable parameters",
+    "device": "Device",
+}
+"""What a cost is, by its key in audit.json."""
 NOTES = {
     "photos": "Photos in the collection",
     "no_face": "No face found; not measured",
