@@ -69,7 +69,7 @@ def test_name_clash_is_an_error(plugin, monkeypatch):
         "[efface.methods.recognition]\nesc = damping_plugin\n"
     )
     monkeypatch.syspath_prepend(plugin)
-    with pytest.raises(EffaceError, match="'esc' is claimed by .*and by damping_plugin"):
+    with pytest.raises(EffaceError, match=r"'esc' is claimed by .*and by damping_plugin"):
         registry.names("methods.recognition")
 
 

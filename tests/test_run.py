@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from efface import config, run
 from efface.cli import main
-from efface.config import SHIPPED
 from efface.faces.datasets.drawn import Drawn
 from efface.progress import Quiet
+from efface.testing import TINY
 
 BASE = {
     "model": {"name": "tiny"},
@@ -93,7 +93,7 @@ def test_audit_has_what_the_schema_says(finished):
 def test_the_stored_weights_are_the_measured_ones(finished):
     from efface.targets.recognition import RecognitionTarget
 
-    before = RecognitionTarget.load("tiny", SHIPPED["tiny"])
+    before = RecognitionTarget.load("tiny", TINY)
     after = RecognitionTarget.load("tiny", finished / "weights" / "tiny.safetensors")
     pairs = zip(before.network.parameters(), after.network.parameters(), strict=True)
     assert any(not torch.equal(a, b) for a, b in pairs)
@@ -232,6 +232,17 @@ def test_photos_that_need_a_detector(photos, tmp_path, refused):
 
 
 @pytest.mark.real
+def test_no_face_of_the_person_to_forget(copied, tmp_path, data, refused):
+    """Drawn faces are found by the detector; a person whose photos show none is said to be so."""
+    noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
+    for path in (copied / "person-001").iterdir():
+        Image.fromarray(noise).save(path)
+    arguments = [*settings(tmp_path / "o"), "--faces", str(copied), "--forget", "person-001"]
+    detector = ["--detector", str(data / "detector-mtcnn")]
+    refused([*arguments, *detector], tmp_path / "o", "no face in any of the 6 photos of person-001")
+
+
+@pytest.mark.real
 def test_no_face_found(copied, tmp_path, data, refused):
     noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
     for path in copied.rglob("*.png"):
@@ -247,7 +258,7 @@ class Hostile:
 
 def spoil(kind: str, path: Path) -> Path:
     """Weights that must be refused."""
-    tensors = load_file(SHIPPED["tiny"])
+    tensors = load_file(TINY)
     name = next(n for n in tensors if n.endswith("weight"))
     if kind == "missing":
         del tensors[name]

@@ -50,10 +50,11 @@ def _entry(kind: str) -> Any:
         name = fields.pop("name", None)
         if name not in known:
             raise _at("name", name, "one of: " + ", ".join(known))
-        weights = fields.pop("weights", SHIPPED.get(name)) if is_model else None
+        cls = registry.get(kind, name)
+        weights = fields.pop("weights", cls.shipped) if is_model else None
         if is_model and not isinstance(weights, str | Path):
             raise _at("weights", weights, "the path of a checkpoint")
-        value = _validate(registry.get(kind, name), fields)
+        value = _validate(cls, fields)
         return Named(name, value, Path(weights) if isinstance(weights, str | Path) else None)
 
     return Annotated[Named, PlainValidator(read)]
@@ -74,10 +75,6 @@ def _validate(cls: type[Any], fields: Mapping[str, Any]) -> Any:
         if key not in known:
             raise _at(str(key), value, "no such key here; the keys are: " + ", ".join(known))
     return TypeAdapter(cls).validate_python(dict(fields))
-
-
-SHIPPED = {"tiny": Path(__file__).parent / "testing" / "tiny.safetensors"}
-"""Models whose weights come with efface."""
 
 
 @dataclass(frozen=True, kw_only=True)

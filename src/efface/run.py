@@ -24,7 +24,7 @@ from efface.faces.splits import Split, check_request, split
 from efface.folder import run_folder
 from efface.methods.unlearner import Request
 from efface.metrics.audit import Audit, audit
-from efface.metrics.floor import pixel_embeddings
+from efface.metrics.floor import pixel_embeddings, random_network_embeddings
 from efface.progress import Watcher
 from efface.targets.recognition import RecognitionTarget
 
@@ -98,6 +98,12 @@ def read_photos(config: RunConfig, watcher: Watcher) -> Photos:
     detector = None if config.detector is None else Detector.load(config.detector)
     with watcher.track("aligning faces", sum(map(len, people.photos.values()))) as tick:
         crops, notes = align(people, detector, None if detector is None else CropCache.default(), tick)
+    for person in config.forget:
+        if person not in crops.identities:
+            count = len(people.photos[person])
+            raise EffaceError(
+                f"forget: found no face in any of the {count} photos of {person}; give photos that show it"
+            )
     return Photos(crops, split(crops, config.forget, config.retain), notes)
 
 
@@ -121,14 +127,14 @@ def measure(
     if config.retrained is not None:
         targets = targets | {"retrained": load_target(config.retrained, config)}
     judge = {} if config.judge is None else {"judge": load_target(config.judge, config)}
-    original = targets["original"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        untrained = RecognitionTarget(original.spec, original.spec.build(), original.device)
-    everyone = targets | judge | {"random network": untrained}
-    with watcher.track("embedding photos", len(everyone) * len(photos.crops)) as tick:
-        embeddings = {name: t.embed(photos.crops.pixels, tick=tick) for name, t in everyone.items()}
-    floors = {"raw_pixels": pixel_embeddings(photos.crops.pixels), "random_network": embeddings.pop("random network")}
+    everyone = targets | judge
+    pixels = photos.crops.pixels
+    with watcher.track("embedding photos", len(everyone) * len(pixels)) as tick:
+        embeddings = {name: target.embed(pixels, tick=tick) for name, target in everyone.items()}
+    floors = {
+        "raw_pixels": pixel_embeddings(pixels),
+        "random_network": random_network_embeddings(targets["original"], pixels, _drawing(config)),
+    }
     judged = embeddings.pop("judge", None)
     audits = {"models": audit(photos.split, embeddings, _drawing(config), floors=floors)}
     if judged is not None:

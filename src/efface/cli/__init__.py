@@ -22,7 +22,8 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a verb (of `sys.argv` where no arguments are given). What the user did wrong is one line on standard error and exit code 2."""
+    """Run a verb, `sys.argv`'s unless arguments are given. What the user did wrong is one line on standard error and
+    exit code 2."""
     try:
         app(args=arguments)
     except EffaceError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from efface.errors import EffaceError
 
@@ -60,7 +60,8 @@ class Photo:
             raise
         except Exception as error:  # Pillow raises many kinds for a broken file
             where = self.path or self.name
-            raise EffaceError(f"{where}: not a readable picture ({error}); replace or remove it") from error
+            why = "unknown format" if isinstance(error, UnidentifiedImageError) else error
+            raise EffaceError(f"{where}: not a readable picture ({why}); replace or remove it") from error
 
 
 @dataclass(frozen=True)

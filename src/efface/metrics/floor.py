@@ -1,7 +1,11 @@
 """The floor: what a matcher that knows nothing of identity reaches on the same photos."""
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from efface.models.recogniser import initialise
+from efface.targets.recognition import RecognitionTarget
 
 FLOOR_METRICS = (
     "rank1", "rank5", "map", "rank1_multi", "tar@far=1e-2", "tar@far=1e-3", "tar_multi@far=1e-3", "eer", "genuine_auc",
@@ -21,3 +25,19 @@ def pixel_embeddings(pixels: Tensor) -> Tensor:
     blank = centred.abs().amax(1) < 1e-3
     centred[blank] = 1.0
     return F.normalize(centred, dim=-1)
+
+
+@torch.no_grad()
+def random_network_embeddings(target: RecognitionTarget, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Unit embeddings [n, d] of crops uint8 [n, 3, 112, 112] by the target's architecture with weights drawn from
+    `generator`. Its BatchNorm statistics are those of these crops: at rest, every embedding would point one way."""
+    network = initialise(target.spec.build(), generator)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the plain mean over all batches
+    untrained = RecognitionTarget(target.spec, network, target.device)
+    network.train()
+    for chunk in pixels.split(128):
+        if len(chunk) > 1:
+            untrained.forward(chunk)
+    return untrained.embed(pixels)

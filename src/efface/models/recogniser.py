@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -32,6 +33,8 @@ class Recogniser(ABC):
     """Length of the embedding (before normalisation)."""
     origin: ClassVar[str]
     """Where the published weights come from."""
+    shipped: ClassVar[Path | None] = None
+    """Weights that come with efface, where there are any."""
     licence: ClassVar[str]
     """Licence of the published weights, SPDX identifier or words."""
     output: ClassVar[tuple[str | None, str]]

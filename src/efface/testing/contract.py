@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from efface.config import SHIPPED
 from efface.errors import EffaceError
 from efface.faces.alignment import align
 from efface.faces.crops import Crops
@@ -22,6 +21,7 @@ from efface.faces.splits import Split, split
 from efface.methods.unlearner import Request, Unlearner
 from efface.models.heads import head_from_class_means
 from efface.targets.recognition import RecognitionTarget
+from efface.testing import TINY
 
 FORGET = ("person-000", "person-001", "person-002")
 """Whom the checks forget."""
@@ -42,7 +42,7 @@ class Problem:
     def make(cls) -> "Problem":
         """Build it (the tiny model ships with efface; the people are drawn now)."""
         crops, _ = align(Drawn(people=30, photos=10).read())
-        return cls(RecognitionTarget.load("tiny", SHIPPED["tiny"]), crops, split(crops, FORGET))
+        return cls(RecognitionTarget.load("tiny", TINY), crops, split(crops, FORGET))
 
     def request(self) -> Request:
         """The seen photos of the forgotten and of the retained."""

@@ -2,6 +2,7 @@
 94,640 parameters. Trained on drawn people only (efface.testing.train_tiny)."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -32,10 +33,15 @@ def _conv_bn_prelu(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+WEIGHTS = Path(__file__).parents[2] / "testing" / "tiny.safetensors"
+"""Weights that come with efface; their card is beside them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TinyRecogniser(Recogniser):
     """The small recogniser of the tests: 64-d, trained on drawn people, knows no real face; Apache-2.0."""
 
+    shipped: ClassVar = WEIGHTS
     convention: ClassVar = InputConvention(size=40)
     embedding_size: ClassVar = 64
     origin: ClassVar = "efface, python -m efface.testing.train_tiny, on drawn people"
