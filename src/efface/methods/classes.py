@@ -8,49 +8,49 @@ from torch import Tensor
 from efface import training
 from efface.errors import EffaceError
 from efface.methods.seen import LastBlocks, Seen, drift
-from efface.methods.unlearner import Request
 from efface.models.heads import MarginHead, head_from_class_means
 from efface.targets.recognition import RecognitionTarget
 
+SCALE = 32.0
+"""s of the head: see `class_head`."""
 BATCH = 64
 """Photos of the forgotten, and of the retained, in a batch: the batch size of the official code for VGGFace2."""
 
 
-def class_head(target: RecognitionTarget, request: Request) -> MarginHead:
-    """A CosFace head (s = 64, m = 0.35) whose rows are the normalised class means of the seen photos under `target`.
+def class_head(seen: Seen) -> MarginHead:
+    """A CosFace head (s = 32, m = 0.35) whose rows are the normalised class means of the seen photos.
 
-    Classes 0 … are the people to forget in order of appearance, after them the retained people. The head is fixed: a
-    head that could move would take up what the network is to do, and it is thrown away afterwards. Raises EffaceError
-    where nobody is retained (a classifier of the forgotten alone has nowhere to send them).
+    Classes 0 … are the people to forget in order of appearance, after them the retained people. s is half of CosFace's
+    64: class means fit their own photos so well that at 64 the gradient of the true class is 0 even with the margin.
+    The head is fixed: one that could move would take up what the network is to do, and it is thrown away afterwards.
+    Raises EffaceError where nobody is retained (a classifier of the forgotten alone has nowhere to send them).
     """
-    retained = request.retain.people()
-    if not retained:
+    if not len(seen.before):
         raise EffaceError("retain: found nobody, expected retained people; this method needs a classifier of both")
-    people = (*request.forget.people(), *retained)
-    embeddings = torch.cat([target.embed(request.forget.pixels), target.embed(request.retain.pixels)])
-    labels = torch.cat([request.forget.labels(people), request.retain.labels(people)])
-    return head_from_class_means(embeddings, labels, len(people)).to(target.device).requires_grad_(False)
+    forgotten = int(seen.labels.max()) + 1
+    retained = seen.start.unique(return_inverse=True)[1] + forgotten
+    labels = torch.cat([seen.labels, retained])
+    head = head_from_class_means(torch.cat([seen.given, seen.before]), labels, int(labels.max()) + 1)
+    head.scale = SCALE
+    return head.requires_grad_(False)
 
 
 def train_against_head(
-    target: RecognitionTarget,
-    request: Request,
+    part: LastBlocks,
+    seen: Seen,
     loss: Callable[[Tensor, Tensor], Tensor],
     goals: Tensor,
     *,
-    blocks: int,
     learning_rate: float,
     steps: int,
     retain_weight: float,
     generator: torch.Generator,
 ) -> RecognitionTarget:
     """SGD with momentum 0.9 on `loss(embeddings [b, d], goals [b])` of the seen photos of the forgotten plus
-    `retain_weight` times the drift of the retained.
+    `retain_weight` times the drift of the retained; returns the clone that was trained.
 
     goals: int64 [n], the class that belongs to each photo to forget (its own, a random or an adversarial one).
     """
-    part = LastBlocks(target, blocks)
-    seen = Seen.of(part, request)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         rows = torch.randperm(len(goals), generator=generator)[:BATCH]

@@ -11,9 +11,9 @@ from efface.errors import EffaceError
 from efface.methods.unlearner import Request
 from efface.targets.recognition import RecognitionTarget
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features [b, ...] as they enter the trained blocks; labels int64 [b], −1 for the retained; frozen unit embeddings
-[b, d] of the retained, zeros for the forgotten."""
+[b, d] of the retained, zeros for the forgotten; bool [b], false where the features are a variation of a photo's."""
 
 
 class LastBlocks(nn.Module):
@@ -81,6 +81,8 @@ class Seen:
     """Features [n, ...] of the forgotten."""
     labels: Tensor
     """int64 [n]: position of each one's person among the people to forget."""
+    given: Tensor
+    """Unit embeddings [n, d] of the forgotten under the original model."""
     retain: Tensor
     """Features [m, ...] of the retained, photos of one person next to each other."""
     before: Tensor
@@ -95,10 +97,10 @@ class Seen:
         order = request.retain.labels().argsort(stable=True)
         retained = request.retain.take(order)
         sizes = retained.labels().bincount()
-        forget, _ = blocks.entering(request.forget.pixels)
+        forget, given = blocks.entering(request.forget.pixels)
         retain, before = blocks.entering(retained.pixels)
         start = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-        return cls(forget, request.forget.labels(), retain, before, start, sizes.repeat_interleave(sizes))
+        return cls(forget, request.forget.labels(), given, retain, before, start, sizes.repeat_interleave(sizes))
 
     def draw(
         self, generator: torch.Generator, *, people: int, photos: int, retained: int, variations: int = 0
@@ -116,7 +118,9 @@ class Seen:
         forgotten = len(rows) * (variations + 1)
         labels = torch.cat([self.labels[rows].repeat(variations + 1), torch.full((len(kept),), -1)])
         before = torch.cat([self.before.new_zeros(forgotten, self.before.shape[1]), self.before[kept]])
-        return torch.cat([*features, self.retain[kept]]), labels, before
+        real = torch.ones(len(labels), dtype=torch.bool)
+        real[len(rows) : forgotten] = False
+        return torch.cat([*features, self.retain[kept]]), labels, before, real
 
     def _difference(self, number: int, generator: torch.Generator) -> Tensor:
         """`number` differences [number, ...] between the features of two photos of one retained person."""

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from efface.methods.classes import class_head, train_against_head
+from efface.methods.classes import SCALE, class_head, train_against_head
+from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.models.heads import CosFace
 from efface.targets.recognition import RecognitionTarget
@@ -43,16 +44,18 @@ class BoundaryExpand(Unlearner):
     """How many of the network's last blocks are trained; 0: all; paper: all."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:
-        rows = class_head(target, request).weight
-        shadow = torch.randn(1, rows.shape[1], generator=generator).to(rows)
-        head = CosFace(len(rows) + 1, rows.shape[1])
+        part = LastBlocks(target, self.blocks)
+        seen = Seen.of(part, request)
+        rows = class_head(seen).weight
+        shadow = torch.randn(1, rows.shape[1], generator=generator)
+        head = CosFace(len(rows) + 1, rows.shape[1], scale=SCALE)
         head.weight = nn.Parameter(torch.cat([rows, F.normalize(shadow, dim=-1)]), requires_grad=False)
+        head.to(target.device)
         return train_against_head(
-            target,
-            request,
+            part,
+            seen,
             lambda embeddings, wanted: F.cross_entropy(head(embeddings, wanted), wanted),
             torch.full((len(request.forget),), len(rows)),
-            blocks=self.blocks,
             learning_rate=self.learning_rate,
             steps=self.steps,
             retain_weight=self.retain_weight,

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efface.methods.classes import BATCH, class_head, train_against_head
+from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.models.heads import MarginHead
 from efface.targets.recognition import RecognitionTarget
@@ -45,14 +46,15 @@ class BoundaryShrink(Unlearner):
     """How many of the network's last blocks are trained; 0: all; paper: all."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:
-        head = class_head(target, request)
-        nearest = nearest_wrong_class(target, head, request.forget.pixels, request.forget.labels(), self.epsilon)
+        part = LastBlocks(target, self.blocks)
+        seen = Seen.of(part, request)
+        head = class_head(seen).to(target.device)
+        nearest = nearest_wrong_class(target, head, request.forget.pixels, seen.labels, self.epsilon)
         return train_against_head(
-            target,
-            request,
+            part,
+            seen,
             lambda embeddings, wanted: F.cross_entropy(head(embeddings, wanted), wanted),
             nearest,
-            blocks=self.blocks,
             learning_rate=self.learning_rate,
             steps=self.steps,
             retain_weight=self.retain_weight,

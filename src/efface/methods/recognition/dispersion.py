@@ -10,7 +10,7 @@ For photos i ≠ j of one forgotten person, unit embeddings x, c_ij = cos(x_i, x
     hard      mean_i max_j max(c_ij, f)                                                     (ours)
     both      uniform + hard                                                                (ours)
     mean      mean_ij max(c_ij, f)                                                          (ours, an ablation)
-    floor     mean_ij max(f − c_ij, 0), weight 1                                            (ours)
+    floor     mean_ij max(f − c_ij, 0) over seen photos, weight 1                           (ours)
     retain    retain_weight · mean (1 − cos(now, before)) over retained photos              (ours)
 f is the mean cosine of different retained people: strangers' level. A person pushed below it is marked as erased.
 
@@ -79,10 +79,12 @@ class Dispersion(Unlearner):
                 variations=self.variations,
             )
 
-        def loss(features: Tensor, labels: Tensor, before: Tensor) -> dict[str, Tensor]:
+        def loss(features: Tensor, labels: Tensor, before: Tensor, real: Tensor) -> dict[str, Tensor]:
             embeddings, kept = part(features), labels < 0
+            photos = real & ~kept
             return {
                 **dispersion_terms(embeddings[~kept], labels[~kept], floor, self.loss, self.temperature),
+                "floor": floor_term(embeddings[photos], labels[photos], floor),
                 "retain": self.retain_weight * drift(embeddings[kept], before[kept]),
             }
 
@@ -94,7 +96,7 @@ class Dispersion(Unlearner):
 def dispersion_terms(
     embeddings: Tensor, labels: Tensor, floor: float, loss: str = "both", temperature: float = 2.0
 ) -> dict[str, Tensor]:
-    """The terms of the header, each the mean over the people in the batch.
+    """The losses of the header by name, each the mean over the people in the batch.
 
     embeddings: unit [n, d]. labels: int64 [n], at least two photos each. floor: cosine, −1 … 1.
     """
@@ -102,8 +104,7 @@ def dispersion_terms(
     for label in labels.unique():
         own = embeddings[labels == label]
         others = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
-        cosines = own @ own.T
-        raised = cosines.clamp(min=floor)
+        raised = (own @ own.T).clamp(min=floor)
         if loss in ("uniform", "both"):
             exponents = -temperature * (2 - 2 * raised[others])
             terms.setdefault("uniform", []).append(exponents.exp().mean().log())
@@ -111,8 +112,13 @@ def dispersion_terms(
             terms.setdefault("hard", []).append(raised.masked_fill(~others, -1).max(dim=1).values.mean())
         if loss == "mean":
             terms.setdefault("mean", []).append(raised[others].mean())
-        terms.setdefault("floor", []).append((floor - cosines[others]).clamp(min=0).mean())
     return {name: torch.stack(values).mean() for name, values in terms.items()}
+
+
+def floor_term(embeddings: Tensor, labels: Tensor, floor: float) -> Tensor:
+    """How far pairs of photos of one person lie below the floor: mean over the pairs of all people; 0 without any."""
+    same = (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    return (floor - (embeddings @ embeddings.T)[same]).clamp(min=0).sum() / max(int(same.sum()), 1)
 
 
 def impostor_mean(embeddings: Tensor, people: Tensor) -> float:

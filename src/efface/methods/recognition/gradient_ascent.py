@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from efface.methods.classes import class_head, train_against_head
+from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.targets.recognition import RecognitionTarget
 
@@ -44,7 +45,9 @@ class GradientAscent(Unlearner):
     """How many of the network's last blocks are trained; 0: all; paper: all."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:
-        head = class_head(target, request)
+        part = LastBlocks(target, self.blocks)
+        seen = Seen.of(part, request)
+        head = class_head(seen).to(target.device)
         most = self.bound * math.log(len(head.weight))
 
         def ascent(embeddings: Tensor, true: Tensor) -> Tensor:
@@ -52,11 +55,10 @@ class GradientAscent(Unlearner):
             return -(F.cross_entropy(head(embeddings, true), true, reduction="none") * climbing).mean()
 
         return train_against_head(
-            target,
-            request,
+            part,
+            seen,
             ascent,
-            request.forget.labels(),
-            blocks=self.blocks,
+            seen.labels,
             learning_rate=self.learning_rate,
             steps=self.steps,
             retain_weight=self.retain_weight,

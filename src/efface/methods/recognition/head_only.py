@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 
 from efface.methods.classes import class_head
+from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.models.heads import CosFace, MarginHead
 from efface.targets.recognition import RecognitionTarget
@@ -29,7 +30,7 @@ class HeadOnly(Unlearner):
 
 def edited_head(target: RecognitionTarget, request: Request) -> MarginHead:
     """The head of `class_head` without the forgotten people's rows: class 0 is the first retained person."""
-    head = class_head(target, request)
+    head = class_head(Seen.of(LastBlocks(target, 1), request))
     rows = head.weight[len(request.forget.people()) :]
     edited = CosFace(*rows.shape, scale=head.scale, margin=head.margin).to(rows)
     with torch.no_grad():

@@ -17,8 +17,10 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from efface.methods.classes import class_head, train_against_head
+from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.targets.recognition import RecognitionTarget
 
@@ -40,18 +42,22 @@ class RandomLabel(Unlearner):
     """How many of the network's last blocks are trained; 0: all; paper: all."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:
-        head = class_head(target, request)
-        true = request.forget.labels()
-        # one of the classes − 1 others: those from the own class on move up by one
-        drawn = torch.randint(len(head.weight) - 1, true.shape, generator=generator)
+        part = LastBlocks(target, self.blocks)
+        seen = Seen.of(part, request)
+        head = class_head(seen).to(target.device)
         return train_against_head(
-            target,
-            request,
+            part,
+            seen,
             lambda embeddings, wanted: F.cross_entropy(head(embeddings, wanted), wanted),
-            drawn + (drawn >= true),
-            blocks=self.blocks,
+            wrong_labels(seen.labels, len(head.weight), generator),
             learning_rate=self.learning_rate,
             steps=self.steps,
             retain_weight=self.retain_weight,
             generator=generator,
         )
+
+
+def wrong_labels(true: Tensor, classes: int, generator: torch.Generator) -> Tensor:
+    """A random class int64 [n] for each of the labels `true` [n], never the label itself."""
+    drawn = torch.randint(classes - 1, true.shape, generator=generator)
+    return drawn + (drawn >= true)
