@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from efface.methods.classes import BATCH, class_head, train_against_head
@@ -34,15 +35,15 @@ class BoundaryShrink(Unlearner):
     paper: ClassVar = "Boundary Shrink, Chen et al., CVPR 2023"
     objective: ClassVar = "head_accuracy"
 
-    epsilon: float = 0.1
+    epsilon: NonNegativeFloat = 0.1
     """Size of the FGSM step as a share of the pixel range 0 … 255; paper: 0.1."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of SGD with momentum 0.9; paper: 1e-5."""
-    steps: int = 100
+    steps: PositiveInt = 100
     """Optimiser steps; paper: 10 epochs."""
-    retain_weight: float = 100.0
+    retain_weight: NonNegativeFloat = 100.0
     """Weight of the retained embeddings' drift, no unit; paper: 0 (no retain term)."""
-    blocks: int = 1
+    blocks: NonNegativeInt = 1
     """How many of the network's last blocks are trained; 0: all; paper: all."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:

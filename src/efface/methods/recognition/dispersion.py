@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from efface import training
@@ -44,23 +45,23 @@ class Dispersion(Unlearner):
 
     loss: Literal["both", "uniform", "hard", "mean"] = "both"
     """Which dispersion; paper: uniform and hard."""
-    temperature: float = 2.0
+    temperature: PositiveFloat = 2.0
     """t of the uniform loss, no unit; paper: not known to us."""
-    retain_weight: float = 50.0
+    retain_weight: NonNegativeFloat = 50.0
     """Weight of the retain term, no unit; 0 leaves it out; paper: not known to us."""
-    variations: int = 3
+    variations: NonNegativeInt = 3
     """Guesses at unseen photos per seen photo in a batch; 0 for none; paper: none."""
-    blocks: int = 1
+    blocks: NonNegativeInt = 1
     """How many of the network's last blocks are trained; 0: all; paper: not known to us."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of Adam; paper: not known to us."""
-    steps: int = 100
+    steps: PositiveInt = 100
     """Optimiser steps; paper: not known to us."""
-    people: int = 8
+    people: PositiveInt = 8
     """Forgotten people in a batch, at most; paper: not known to us."""
-    photos: int = 5
+    photos: PositiveInt = 5
     """Photos of each of them in a batch, at most; paper: not known to us."""
-    retained: int = 100
+    retained: NonNegativeInt = 100
     """Retained photos in a batch, at most; paper: not known to us."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from efface.errors import EffaceError
@@ -32,9 +33,9 @@ class Esc(Unlearner):
     paper: ClassVar = "ESC, CVPR 2025"
     objective: ClassVar = "pair_cosine"
 
-    directions: int = 3
+    directions: NonNegativeInt = 3
     """Directions per forgotten person; 0: the paper's `share`. Paper: no such setting."""
-    share: float = 0.015
+    share: NonNegativeFloat = 0.015
     """Directions in all as a share of the dimension, where `directions` is 0; paper: 0.015."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:

@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from efface.methods.classes import class_head, train_against_head
@@ -33,15 +34,15 @@ class GradientAscent(Unlearner):
     paper: ClassVar = "Gradient Ascent (NegGrad), as in the code of Chen et al., CVPR 2023"
     objective: ClassVar = "head_accuracy"
 
-    bound: float = 1.0
+    bound: NonNegativeFloat = 1.0
     """Plain cross-entropy above which a photo has no gradient, in units of log(classes); paper: none."""
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of SGD with momentum 0.9; paper: 5e-5 (VGGFace2), 1e-4 (CIFAR-10)."""
-    steps: int = 100
+    steps: PositiveInt = 100
     """Optimiser steps; paper: 20 epochs."""
-    retain_weight: float = 100.0
+    retain_weight: NonNegativeFloat = 100.0
     """Weight of the retained embeddings' drift, no unit; paper: 0 (no retain term)."""
-    blocks: int = 1
+    blocks: NonNegativeInt = 1
     """How many of the network's last blocks are trained; 0: all; paper: all."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat
 
 from efface.methods.unlearner import Request, Unlearner
 from efface.targets.recognition import RecognitionTarget
@@ -20,7 +21,7 @@ class Noise(Unlearner):
     control: ClassVar = True
     objective: ClassVar = "none"
 
-    distance: float = 0.05
+    distance: NonNegativeFloat = 0.05
     """‖change‖ / ‖weights‖ of each parameter tensor."""
 
     @torch.no_grad()
