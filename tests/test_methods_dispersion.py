@@ -141,7 +141,7 @@ def test_the_retain_term_keeps_retained_and_unknown_people_where_they_were(probl
         pixels = problem.crops.take([i for p in people for i in problem.split.unseen[p]]).pixels
         return float(drift(target.embed(pixels), problem.target.embed(pixels)))
 
-    kept, free = problem.unlearn(Dispersion()), problem.unlearn(Dispersion(retain_weight=0))
+    kept, free = (problem.unlearn(Dispersion(retain_weight=w)) for w in (50, 0))
     for people in (problem.split.retain, problem.split.holdout):
         assert moved(kept, people) < moved(free, people) / 2
 

@@ -37,7 +37,7 @@ class BoundaryShrink(Unlearner):
 
     epsilon: NonNegativeFloat = 0.1
     """Size of the FGSM step as a share of the pixel range 0 … 255; paper: 0.1."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 2e-3
     """Of SGD with momentum 0.9; paper: 1e-5."""
     steps: PositiveInt = 100
     """Optimiser steps; paper: 10 epochs."""

@@ -33,7 +33,7 @@ class RandomLabel(Unlearner):
     paper: ClassVar = "Random Labeling, as in the code of Chen et al., CVPR 2023"
     objective: ClassVar = "head_accuracy"
 
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 2e-3
     """Of SGD with momentum 0.9; paper: 5e-5 (VGGFace2), 1e-4 (CIFAR-10)."""
     steps: PositiveInt = 100
     """Optimiser steps; paper: 20 epochs."""
