@@ -43,6 +43,10 @@ def test_reads_back_what_it_dumps(good, tmp_path):
         (["model=iresnet"], r"model\.weights: found nothing, expected the path of a checkpoint"),
         (["model=[1]"], r"model: found \[1\], expected a mapping with `name`"),
         (["forget=person-000"], r"forget: found 'person-000', expected a list"),
+        (["forget=[2880]"], r"forget\.0: found 2880, expected a text; put it in quotes"),
+        (["out="], r"out: found nothing, expected a path"),
+        (["seed=-1"], r"seed: found -1, expected greater than or equal to 0"),
+        (["method.name=[1]"], r"method\.name: found \[1\], expected one of: "),
         (["device=tpu"], r"device: found 'tpu', expected 'auto', 'cpu', 'cuda' or 'mps'"),
         (["faces.path=$NOT_SET_HERE/x"], r"found '\$NOT_SET_HERE/x' but NOT_SET_HERE is not set"),
     ],
@@ -77,6 +81,15 @@ def test_the_same_error_from_yaml_and_setting(good, tmp_path):
             config.load(path, settings)
         said.append(str(caught.value).removeprefix(f"{path}"))
     assert said[0] == said[1]
+
+
+def test_a_dollar_is_a_variable_only_where_a_path_begins(good, monkeypatch):
+    monkeypatch.setenv("HERE", "/somewhere")
+    faces = {"name": "folder", "path": "${HERE}/p$HERE"}
+    loaded = config.load(good, ["forget=[A$AP Rocky]", "out=~/x"], {"faces": faces})
+    assert loaded.forget == ("A$AP Rocky",)
+    assert str(loaded.faces.value.path) == "/somewhere/p$HERE"
+    assert loaded.out == Path("~/x").expanduser()
 
 
 def test_another_name_drops_the_old_fields(good):

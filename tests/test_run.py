@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from efface import config, run
 from efface.cli import main
+from efface.errors import EffaceError
 from efface.faces.datasets.drawn import Drawn
 from efface.progress import Quiet
 from efface.testing import TINY
@@ -151,6 +152,102 @@ def test_output_folder_of_another_run(finished, tmp_path, refused):
     (tmp_path / "mine.partial" / "config.yaml").write_text("seed: 3\nmodel: {name: tiny}\n")
     refused([*settings(out), "--resume"], out, "unfinished run of another configuration", "seed")
     assert (tmp_path / "mine.partial" / "config.yaml").exists()
+
+
+def test_a_folder_that_another_process_writes(tmp_path, refused):
+    """While one run is at work, --resume of the same is refused; afterwards the first one's result is there."""
+    out = tmp_path / "shared"
+    arguments = settings(out, method={"name": "dispersion", "steps": 2000})
+    process = start(*arguments)
+    while not (tmp_path / "shared.partial" / "checkpoints").exists() and process.poll() is None:
+        time.sleep(0.05)
+    refused(
+        [*settings(out, method={"name": "dispersion", "steps": 2000}), "--resume"], out, "another run is writing it"
+    )
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130 and "interrupted; the same command with --resume continues" in err
+
+
+def test_a_damaged_checkpoint_is_done_again(finished, tmp_path):
+    out, partial = tmp_path / "damaged", tmp_path / "damaged.partial"
+    arguments = settings(out)
+    (partial / "checkpoints").mkdir(parents=True)
+    (partial / "config.yaml").write_text(Path(arguments[1]).read_text())
+    (partial / "checkpoints" / "stage-0.pt").write_bytes(b"PK" + bytes(100))
+    code, _, err = efface(*arguments, "--resume")
+    assert code == 0 and "damaged" in err and "this stage begins again" in err
+    assert numbers(out) == numbers(finished)
+
+
+def test_the_cost_of_an_interrupted_run_is_that_of_all_its_processes(tmp_path):
+    from efface import training
+
+    def fit(folder, stop):
+        module, generator = torch.nn.Linear(2, 2), torch.Generator().manual_seed(0)
+
+        def loss(x):
+            time.sleep(0.01)
+            if stop():
+                raise KeyboardInterrupt
+            return {"loss": module(x).square().mean()}
+
+        with training.session(folder, every=10) as session:
+            training.fit(
+                module,
+                lambda g: (torch.randn(4, 2, generator=g),),
+                loss,
+                optimiser=torch.optim.SGD(module.parameters(), lr=0.1),
+                steps=40,
+                generator=generator,
+            )
+        return session
+
+    calls = iter(range(1000))
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, lambda: next(calls) == 35)
+    session = fit(tmp_path, lambda: False)
+    assert session.steps == 40 and session.images_seen == 160
+    assert session.seconds > 0.4
+
+
+def test_a_marked_folder_is_replaced_and_no_other(tmp_path):
+    """What the demo does with demo-run/: its own is replaced, even one of other settings; a stranger's is not."""
+    out = tmp_path / "marked"
+
+    def once(**changes):
+        return run.run(config.parse(BASE | changes | {"out": str(out)}, "test"), Quiet(), resume=True, mark=".mine")
+
+    once(method={"name": "esc"})
+    (tmp_path / "marked.partial").mkdir()
+    (tmp_path / "marked.partial" / ".mine").touch()
+    (tmp_path / "marked.old").mkdir()
+    once(method={"name": "esc", "directions": 1})
+    assert "directions: 1" in (out / "config.yaml").read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["marked"]
+    (out / ".mine").unlink()
+    with pytest.raises(EffaceError, match="exists already"):
+        once(method={"name": "esc"})
+    assert (out / "report.html").exists()
+
+
+def test_a_name_that_is_not_utf8(copied, tmp_path, refused):
+    os.rename(copied / "person-002", os.fsencode(copied) + b"/J\xfcrgen")
+    refused(own(copied, tmp_path / "o"), tmp_path / "o", "expected one in UTF-8")
+
+
+def test_output_is_no_folder_of_its_own(refused, tmp_path):
+    for out in (".", "/"):
+        refused([*settings(tmp_path / "o"), "--out", out], tmp_path / "o", "exists already")
+
+
+def test_an_accelerator_that_is_not_there(tmp_path, refused):
+    if not torch.accelerator.is_available():
+        refused([*settings(tmp_path / "o"), "--set", "device=cuda"], tmp_path / "o", "no such accelerator")
+
+
+def test_the_weights_do_not_name_the_forgotten(finished):
+    assert b"person-00" not in (finished / "weights" / "tiny.safetensors").read_bytes()
 
 
 def test_output_path_below_a_file(tmp_path, refused):

@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import PlainValidator, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from efface import registry
 from efface.errors import EffaceError
+
+ENTRIES = ("model", "faces", "method", "judge", "retrained")
+"""Keys that hold an entry of a registry."""
+
+PATHS = ("path", "pairs", "weights", "detector", "out")
+"""Keys that hold a path."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def _entry(kind: str) -> Any:
             raise PydanticCustomError("entry", "a mapping with `name` and the fields of that name")
         fields = dict(fields)
         name = fields.pop("name", None)
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise _at("name", name, "one of: " + ", ".join(known))
         cls = registry.get(kind, name)
         weights = fields.pop("weights", cls.shipped) if is_model else None
@@ -97,7 +103,7 @@ class RunConfig:
     """A second recogniser, never part of any loss, that scores the same photos."""
     retrained: _entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The reference trained without the forgotten people, where there is one."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random draw."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the networks run; auto takes an accelerator if there is one."""
@@ -200,7 +206,7 @@ def _merge(given: dict[str, Any], over: Mapping[str, Any]) -> None:
     """Lay `over` on `given`, key by key; another `name` drops the fields that belonged to the old one."""
     for key, value in over.items():
         old = given.get(key)
-        if isinstance(old, str) and isinstance(value, Mapping) and key in ("model", "faces", "method", "judge"):
+        if isinstance(old, str) and isinstance(value, Mapping) and key in ENTRIES:
             old = {"name": old}
         if (
             isinstance(old, dict)
@@ -213,20 +219,27 @@ def _merge(given: dict[str, Any], over: Mapping[str, Any]) -> None:
             given[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _expanded(value: Any, source: str) -> Any:
-    """Replace $NAME by the environment's value in every string; an unset name is an error."""
+def _expanded(value: Any, source: str, key: str = "") -> Any:
+    """Paths that begin with $NAME or ~ get the environment's value; every other $ is a letter like any other."""
     if isinstance(value, Mapping):
-        return {k: _expanded(v, source) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_expanded(v, source) for v in value]
-    if isinstance(value, str):
-        for name in re.findall(r"\$\{?([A-Z_][A-Z0-9_]*)\}?", value):
-            if name not in os.environ:
-                raise EffaceError(
-                    f"{source}: found {value!r} but {name} is not set; set it to the folder it stands for"
-                )
-        return os.path.expandvars(value)
-    return value
+        return {k: _expanded(v, source, str(k)) for k, v in value.items()}
+    if not isinstance(value, str) or key not in PATHS:
+        return value
+    named = re.match(r"\$(?:\{(\w+)\}|(\w+))", value)
+    if named is None:
+        return os.path.expanduser(value)
+    name = named[1] or named[2]
+    if name not in os.environ:
+        raise EffaceError(f"{source}: found {value!r} but {name} is not set; set it to the folder it stands for")
+    return os.environ[name] + value[named.end() :]
+
+
+PLAINER = {
+    "a valid tuple": "a list",
+    "^a valid string$": "a text; put it in quotes",
+    "^Input is not a valid path.*": "a path",
+}
+"""pydantic's words -> ours."""
 
 
 def _one_line(error: ValidationError, source: str) -> str:
@@ -235,5 +248,6 @@ def _one_line(error: ValidationError, source: str) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
     found = "nothing" if first["type"] == "missing" or first["input"] is None else repr(first["input"])[:80]
     expected = "this key" if first["type"] == "missing" else re.sub(r"^Input should be ", "", first["msg"])
-    expected = expected.replace("a valid tuple", "a list")
+    for said, better in PLAINER.items():
+        expected = re.sub(said, better, expected)
     return f"{source}: {key}: found {found}, expected {expected}" + (f" (and {len(more)} more)" if more else "")

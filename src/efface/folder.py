@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from efface.errors import EffaceError
 
@@ -57,54 +58,81 @@ class RunFolder:
 
 
 @contextmanager
-def run_folder(out: Path, config: str, resume: bool, say: Say, replace: bool = False) -> Iterator[RunFolder]:
+def run_folder(out: Path, config: str, resume: bool, say: Say, mark: str | None = None) -> Iterator[RunFolder]:
     """Open OUT.partial for a run of this configuration (YAML) and rename it to OUT at the end of the block.
 
     resume: continue in an OUT.partial that the same configuration left behind.
-    replace: an existing OUT is replaced when the new one is whole; the caller has made sure that it may be.
-    Raises EffaceError where OUT is taken, OUT.partial is of another run, or the disk refuses. Where the block raises
-    one before there is a checkpoint, nothing is left behind: the mistake is mended and the same command run again.
+    mark: name of an empty file that says whose the folder is: an OUT that holds it is replaced when the new one is
+    whole, and an OUT.partial of another configuration that holds it is begun anew.
+    Raises EffaceError where OUT is taken, OUT.partial is of another run or another process, or the disk refuses. Where
+    the block fails before there is a checkpoint, nothing is left behind: mend the mistake and run the command again.
     """
-    partial = out.with_name(out.name + ".partial")
+    out = Path(os.path.abspath(out))
+    partial, old = (out.with_name(out.name + end) for end in (".partial", ".old")) if out.name else (out, out)
     mine = False
     try:
-        if out.exists() and not replace:
+        if out.exists() and not (mark and (out / mark).is_file()):
             raise EffaceError(f"{out}: exists already; choose another --out or remove it")
+        if partial.exists() and mark and (partial / mark).is_file() and _differences(partial, config):
+            shutil.rmtree(partial)
         if partial.exists():
             _check_same(partial, config, resume)
         else:
             partial.mkdir(parents=True)
             mine = True
             write_text(partial / "config.yaml", config)
-        yield RunFolder(partial, say)
-        shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
-        old = out.with_name(out.name + ".old")
+            if mark:
+                (partial / mark).touch()
+        with _locked(partial):
+            yield RunFolder(partial, say)
+            shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
         if out.exists():
             os.replace(out, old)
         os.replace(partial, out)
         shutil.rmtree(old, ignore_errors=True)
-    except EffaceError:
-        if mine and not (partial / CHECKPOINTS).exists():
-            shutil.rmtree(partial, ignore_errors=True)
-        raise
     except OSError as error:
         where = error.filename or partial
         hint = "free space, then --resume" if partial.is_dir() else "choose a folder that can be written as --out"
         raise EffaceError(f"{where}: cannot be written ({error.strerror or error}); {hint}") from error
+    except Exception:
+        if mine and not (partial / CHECKPOINTS).exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[None]:
+    """Keep other processes out of the folder for the block; a process that dies lets go."""
+    lock = FileLock(partial / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise EffaceError(f"{partial}: another run is writing it; wait for it or choose another --out") from error
+    try:
+        yield
+        (partial / "lock").unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _differences(partial: Path, config: str) -> list[str]:
+    """Keys in which the folder's configuration differs from this one; all of them where it cannot be read."""
+    wanted = yaml.safe_load(config)
+    try:
+        found = yaml.safe_load((partial / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict):
+        return sorted(wanted)
+    return sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
 
 
 def _check_same(partial: Path, config: str, resume: bool) -> None:
     """An OUT.partial may be continued only when asked, and only by the configuration that began it."""
     if not resume:
         raise EffaceError(f"{partial}: found an unfinished run; continue it with --resume or remove it")
-    try:
-        found = yaml.safe_load((partial / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
-        found = None
-    if not isinstance(found, dict):
-        raise EffaceError(f"{partial}: found no readable config.yaml, expected an unfinished run; remove it")
-    wanted = yaml.safe_load(config)
-    different = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+    different = _differences(partial, config)
     if different:
         raise EffaceError(
             f"{partial}: found an unfinished run of another configuration (differs in {', '.join(different)}); "

@@ -29,17 +29,17 @@ from efface.progress import Watcher
 from efface.targets.recognition import RecognitionTarget
 
 
-def run(config: RunConfig, watcher: Watcher, resume: bool = False, replace: bool = False) -> dict[str, Any]:
+def run(config: RunConfig, watcher: Watcher, resume: bool = False, mark: str | None = None) -> dict[str, Any]:
     """Unlearn, audit and report; returns what audit.json holds. The folder `config.out` appears when all is in it.
 
-    resume: continue a run of the same configuration that was stopped. replace: `config.out` may be overwritten.
+    resume: continue a run of the same configuration that was stopped. mark: as `folder.run_folder` says.
     Raises EffaceError for whatever the user can mend.
     """
     if config.method is None:
         raise EffaceError("method: found nothing, expected the name of a method; see `efface methods`")
     if not config.forget:
         raise EffaceError("forget: found nobody, expected the names of the people to forget")
-    with run_folder(config.out, configuration.dump(config), resume, watcher.say, replace) as folder:
+    with run_folder(config.out, configuration.dump(config), resume, watcher.say, mark) as folder:
         target = load_target(config.model, config)
         photos = read_photos(config, watcher)
         folder.log("people", photos.summary(), **asdict(photos.notes))
@@ -48,7 +48,7 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, replace: bool
             generator = torch.Generator().manual_seed(config.seed)
             unlearned = config.method.value.unlearn(target, photos.request(), generator)
         cost = session.cost(target.device)
-        paths = unlearned.save(folder.path / "weights", forgot=", ".join(config.forget), method=config.method.name)
+        paths = unlearned.save(folder.path / "weights", method=config.method.name)
         folder.log("method", f"{config.method.name}: {cost['steps']} steps, {cost['seconds']:.1f} s", cost=cost)
         measured, embeddings = measure(config, photos, {"original": target, "unlearned": unlearned}, watcher)
         content = contents(config, photos, measured) | {"cost": cost, "weights": [p.name for p in paths]}
@@ -115,9 +115,12 @@ def load_target(model: Named, config: RunConfig) -> RecognitionTarget:
 
 def device_of(config: RunConfig) -> torch.device:
     """The configuration's device; `auto` is an accelerator where there is one."""
-    if config.device != "auto":
-        return torch.device(config.device)
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if config.device == "auto":
+        return found or torch.device("cpu")
+    if config.device not in ("cpu", found.type if found else "cpu"):
+        raise EffaceError(f"device: found {config.device}, expected cpu or auto: this machine has no such accelerator")
+    return torch.device(config.device)
 
 
 def measure(

@@ -1,6 +1,7 @@
 """The one training loop. Gradient methods write their loss and hand it to `fit`; a run that is under way decides, by
 `session`, where checkpoints go and who is told of progress."""
 
+import contextlib
 import os
 import resource
 import sys
@@ -39,7 +40,9 @@ class Session:
     trainable_parameters: int = 0
     """Values that the optimiser may change, the largest of all stages."""
     seconds: float = 0.0
-    """Wall-clock time of the block, of this process."""
+    """Wall-clock time of the block, that of interrupted processes included."""
+    began: float = field(default_factory=time.perf_counter)
+    """When the block would have begun, had it never been interrupted; seconds of this process's clock."""
 
     def cost(self, device: torch.device) -> dict[str, Any]:
         """What audit.json says of the cost."""
@@ -70,11 +73,10 @@ def session(folder: Path | None = None, watcher: Watcher | None = None, every: i
     holds checkpoints of an interrupted run, each `fit` continues from them to the same numbers."""
     current = Session(folder, every, watcher or Quiet())
     token = _current.set(current)
-    start = time.perf_counter()
     try:
         yield current
     finally:
-        current.seconds = time.perf_counter() - start
+        current.seconds = time.perf_counter() - current.began
         _current.reset(token)
 
 
@@ -103,14 +105,21 @@ def fit(
     path = current.folder / f"stage-{current.stage}.pt" if current.folder else None
     current.stage += 1
     device = trained[0].device
-    accelerator = Accelerator(cpu=device.type == "cpu")
+    accelerator = Accelerator()
     module.eval()
-    start, images = _restore(path, module, optimiser, generator) if path and path.exists() else (0, 0)
+    state = _read(path, current.watcher) if path and path.exists() else None
+    start, images = (state["step"], state["images"]) if state else (0, 0)
+    if state:
+        module.load_state_dict(state["module"])
+        optimiser.load_state_dict(state["optimiser"])
+        generator.set_state(state["generator"])
+        current.began = min(current.began, time.perf_counter() - state["seconds"])
     with current.watcher.track(f"training, stage {current.stage}", steps) as tick:
         tick(start)
         for step in range(start, steps):
             batch = draw(generator)
-            terms = loss(*(t.to(device) for t in batch))
+            with accelerator.autocast():
+                terms = loss(*(t.to(device) for t in batch))
             total = torch.stack(list(terms.values())).sum()
             if not torch.isfinite(total):
                 found = {name: float(term.detach()) for name, term in terms.items()}
@@ -123,36 +132,41 @@ def fit(
             images += len(batch[0])
             tick(1)
             if path and ((step + 1) % current.every == 0 or step + 1 == steps):
-                _save(path, module, optimiser, generator, step + 1, images)
+                _save(
+                    path,
+                    {
+                        "module": module.state_dict(),
+                        "optimiser": optimiser.state_dict(),
+                        "generator": generator.get_state(),
+                        "step": step + 1,
+                        "images": images,
+                        "seconds": time.perf_counter() - current.began,
+                    },
+                )
     current.steps += steps
     current.images_seen += images
 
 
-def _save(path: Path, module: nn.Module, optimiser: Any, generator: torch.Generator, step: int, images: int) -> None:
+def _save(path: Path, state: dict[str, Any]) -> None:
     """Write the checkpoint beside its place, then rename: a kill at any moment leaves the old one or the new one."""
     partial = path.with_suffix(".tmp")
-    state = {
-        "module": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(),
-        "step": step,
-        "images": images,
-    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, partial)
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise EffaceError(
-            f"{path}: cannot write the checkpoint ({error}); free the disk or choose another folder"
+            f"{path}: the checkpoint cannot be written ({error}); free the disk or choose another folder"
         ) from error
 
 
-def _restore(path: Path, module: nn.Module, optimiser: Any, generator: torch.Generator) -> tuple[int, int]:
-    """Continue where the checkpoint stands: (steps done, images seen)."""
-    state = torch.load(path, weights_only=True, map_location="cpu")  # noqa: TID251 (our own file, tensors only)
-    module.load_state_dict(state["module"])
-    optimiser.load_state_dict(state["optimiser"])
-    generator.set_state(state["generator"])
-    return state["step"], state["images"]
+def _read(path: Path, watcher: Watcher) -> dict[str, Any] | None:
+    """A checkpoint of ours; None, and a word about it, where it is damaged: the stage is done again, to the same
+    numbers."""
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")  # noqa: TID251 (tensors and numbers only)
+    except Exception as error:  # a broken file raises many kinds
+        watcher.say(f"{path}: damaged ({type(error).__name__}); this stage begins again")
+        return None

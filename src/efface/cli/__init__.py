@@ -19,10 +19,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
-    if hasattr(_verbs := importlib.import_module(f"{__name__}.{_module}"), "VERBS"):
-        for _verb in _verbs.VERBS:
-            app.command(_verb.__name__)(_verb)
+for _name in sorted(m.name for m in pkgutil.iter_modules(__path__)):
+    _verb = getattr(importlib.import_module(f"{__name__}.{_name}"), _name, None)
+    if callable(_verb):  # the others hold what verbs share
+        app.command(_name)(_verb)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,6 +33,3 @@ def main(arguments: list[str] | None = None) -> None:
     except EffaceError as error:
         print(f"efface: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("efface: interrupted; a run is continued with --resume", file=sys.stderr)
-        sys.exit(130)

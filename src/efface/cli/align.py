@@ -90,9 +90,6 @@ def align(
         raise typer.Exit(1)
 
 
-VERBS = (align,)
-
-
 class _Unreadable(Exception):
     """A photo that cannot be read: told at the end, the others are aligned."""
 

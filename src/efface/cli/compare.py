@@ -26,8 +26,6 @@ def compare(runs: Runs) -> None:
         console.print(Text(f"warning: {line}", "bold"))
 
 
-VERBS = (compare,)
-
 LEGEND = (
     "TAR (FAR 1e-3) and rank-1: forgotten people's photos that the method never saw, after unlearning, template of one "
     "photo. Lost: points that the others lose, rank-1 / TAR. FAR: pairs of strangers accepted at the threshold "

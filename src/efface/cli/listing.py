@@ -1,37 +1,19 @@
-"""`efface methods`, `efface models`, `efface datasets`: what there is, and what each may be told."""
+"""How `efface methods`, `efface models` and `efface datasets` show what there is."""
 
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from efface import registry
 
 Name = Annotated[str | None, typer.Argument(help="Show this one's fields, units, defaults and source.")]
 
 
-def methods(name: Name = None) -> None:
-    """List the unlearning methods, or one with its fields."""
-    _show("methods.recognition", name)
-
-
-def models(name: Name = None) -> None:
-    """List the networks that can be loaded, or one with its fields."""
-    _show("models.recognition", name)
-
-
-def datasets(name: Name = None) -> None:
-    """List the data sets that can be read, or one with its fields."""
-    _show("faces.datasets", name)
-
-
-VERBS = (methods, models, datasets)
-
-
-def _show(kind: str, name: str | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from efface import registry
-
-    console = Console(highlight=False)
+def show(kind: str, name: str | None) -> None:
+    """The entries of a registry, or one with its fields, on the terminal."""
+    console = Console(highlight=False, markup=False)
     if name is None:
         table = Table("name", "what it is", box=None, pad_edge=False, header_style="bold")
         for known in registry.names(kind):

@@ -44,9 +44,13 @@ def visible(folder: str | Path) -> list[os.DirEntry[str]]:
     """What a folder holds, hidden entries left out, in natural order."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: natural_key(e.name))
+            found = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: natural_key(e.name))
     except OSError as error:
         raise EffaceError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
+    for entry in found:
+        if not entry.name.isprintable() and "\\udc" in ascii(entry.name):
+            raise EffaceError(f"{folder}: found the name {entry.name!a}, expected one in UTF-8; rename it")
+    return found
 
 
 def folder_per_person(root: Path) -> Iterator[Photo]:

@@ -1,0 +1,39 @@
+"""`efface evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from efface.cli.options import Config, Detector, Faces, Forget, Model, Seed, Settings, Tiny, Weights, configuration
+
+
+def evaluate(
+    config: Config = None,
+    model: Model = None,
+    weights: Weights = None,
+    unlearned: Annotated[Path | None, typer.Option(help="Weights after unlearning, to compare with.")] = None,
+    faces: Faces = None,
+    forget: Forget = None,
+    detector: Detector = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    tiny: Tiny = False,
+) -> None:
+    """Measure a model on people's photos by the protocol; changes and writes nothing."""
+    from efface import run
+    from efface.cli.terminal import Terminal
+    from efface.report.terminal import print_audit
+
+    loaded = configuration(
+        config,
+        settings,
+        tiny,
+        model=model,
+        weights=weights,
+        faces=faces,
+        forget=forget,
+        detector=detector,
+        seed=seed,
+    )
+    print_audit(run.evaluate(loaded, unlearned, Terminal()))

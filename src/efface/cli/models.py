@@ -1,0 +1,8 @@
+"""`efface models`."""
+
+from efface.cli.listing import Name, show
+
+
+def models(name: Name = None) -> None:
+    """List the networks that can be loaded, or one with its fields."""
+    show("models.recognition", name)

@@ -1,0 +1,69 @@
+"""Options that several verbs share, and what they mean in the configuration's words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from efface.config import RunConfig
+
+Config = Annotated[Path | None, typer.Argument(help="A YAML file such as configs/recognition/orl.yaml.")]
+Model = Annotated[str | None, typer.Option(help="Name of the network; see `efface models`.")]
+Weights = Annotated[Path | None, typer.Option(help="Its checkpoint.")]
+Faces = Annotated[Path | None, typer.Option(help="A folder of photos, one folder per person.")]
+Forget = Annotated[str | None, typer.Option(help="Whom to forget: names with commas between them.")]
+Detector = Annotated[Path | None, typer.Option(help="Folder of the face detector (pnet.pt, rnet.pt, onet.pt).")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key, e.g. --set method.steps=100.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of every random draw.")]
+Tiny = Annotated[bool, typer.Option("--tiny", help="A dry run in seconds: drawn people, a tiny model, few steps.")]
+
+
+def configuration(
+    path: Path | None,
+    settings: list[str] | None,
+    tiny: bool = False,
+    *,
+    model: str | None = None,
+    weights: Path | None = None,
+    faces: Path | None = None,
+    forget: str | None = None,
+    method: str | None = None,
+    detector: Path | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+) -> RunConfig:
+    """The file with the options laid over it, validated."""
+    from efface import config
+
+    named = {"name": model, "weights": weights and str(weights)}
+    given: dict[str, Any] = {
+        "model": {k: v for k, v in named.items() if v is not None} or None,
+        "faces": faces and {"name": "folder", "path": str(faces)},
+        "forget": None if forget is None else [name.strip() for name in forget.split(",") if name.strip()],
+        "method": method and {"name": method},
+        "detector": detector and str(detector),
+        "out": out and str(out),
+        "seed": seed,
+    }
+    return config.load(path, settings or (), {k: v for k, v in given.items() if v is not None}, tiny)
+
+
+def run_and_show(config: RunConfig, resume: bool, mark: str | None = None) -> None:
+    """Run, then show the table and where the report is."""
+    from efface import run
+    from efface.cli.terminal import Terminal
+    from efface.report.terminal import print_audit
+
+    terminal = Terminal()
+    try:
+        audit = run.run(config, terminal, resume=resume, mark=mark)
+    except KeyboardInterrupt as error:
+        terminal.say("efface: interrupted; the same command with --resume continues")
+        raise typer.Exit(130) from error
+    print_audit(audit)
+    terminal.say(f"report: {config.out / 'report.html'}")
