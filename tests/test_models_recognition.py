@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efface import registry
-from efface.models import mxnet, weights
+from efface.models import mxnet
 from efface.models.recogniser import Recogniser, initialise
-from efface.models.recognition.mobileface_v2 import MobileFaceV2Recogniser
+from efface.targets.recognition import RecognitionTarget
 
 NAMES = tuple(registry.names("models.recognition"))
 PARITY = {
@@ -44,23 +44,21 @@ def _state_names(network: nn.Module, module: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sizes_layers_and_output_are_as_stated_and_everything_has_a_gradient(name, generator):
+def test_sizes_and_output_are_as_stated_and_everything_has_a_gradient(name, generator):
     spec = make(name)
     assert spec.name == name
     network = initialise(spec.build(), generator).eval()
     linear_name, last_name = spec.output
     taken: dict[str, Tensor] = {}
-    network.get_submodule(spec.layers[0]).register_forward_hook(lambda m, i, o: taken.update(middle=o))
-    network.get_submodule(spec.layers[1]).register_forward_hook(lambda m, i, o: taken.update(penultimate=o))
-    network.get_submodule(linear_name or last_name).register_forward_hook(lambda m, i, o: taken.update(read=i[0]))
+    network.get_submodule(linear_name or last_name).register_forward_hook(lambda m, i, o: taken.update(linear=o))
+    network.get_submodule(last_name).register_forward_hook(lambda m, i, o: taken.update(read=i[0]))
     network.get_submodule(last_name).register_forward_hook(lambda m, i, o: taken.update(last=o))
     size = spec.convention.size
     x = torch.randn(2, 3, size, size, generator=generator).requires_grad_()
     y = network(x)
     assert y.shape == (2, spec.embedding_size)
-    assert torch.equal(taken["penultimate"].flatten(1), taken["read"].flatten(1))
+    assert linear_name is None or torch.equal(taken["linear"], taken["read"])
     assert torch.equal(taken["last"].flatten(1), y)
-    assert taken["middle"].shape[-1] > 3  # still a map
     y.square().sum().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0
     assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
@@ -139,15 +137,21 @@ def _fill(state: dict[str, Tensor]) -> None:
 def test_mobileface_v2_computes_what_its_published_graph_says(data, generator):
     folder = data / "recogniser-mobileface-v2"
     path = folder / "MobileFace_Identification_V2-0000.params"
-    network = weights.load(MobileFaceV2Recogniser(), path)
-    x = torch.rand(2, 3, 112, 112, generator=generator) * 255
+    target = RecognitionTarget.load("mobileface_v2", path)
+    pixels = torch.randint(256, (2, 3, 112, 112), dtype=torch.uint8, generator=generator)
     graph = json.loads((folder / "MobileFace_Identification_V2-symbol.json").read_text())["nodes"]
     values = {name.partition(":")[2]: tensor for name, tensor in mxnet.read_params(path).items()}
     assert sum(v.numel() for v in values.values()) == 892_384
     with torch.no_grad():
-        expected = _run_graph(graph, values | {"data": x})
-        found = network(x)
+        expected = _run_graph(graph, values | {"data": pixels.flip(1).float()})  # raw BGR, normalised by the graph
+        found = target.network(target.inputs(pixels))
     assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
+
+
+def test_mobileface_v2_takes_every_pixel_as_its_graph_normalises_it():
+    levels = torch.arange(256, dtype=torch.uint8).repeat(49).view(1, 1, 112, 112).expand(1, 3, -1, -1)
+    target = RecognitionTarget(make("mobileface_v2"), nn.Identity())
+    assert torch.equal(target.inputs(levels), (levels.float() - 127.5) * 0.0078125)
 
 
 def _run_graph(nodes: list[dict], values: dict[str, Tensor]) -> Tensor:

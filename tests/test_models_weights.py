@@ -311,7 +311,6 @@ class Renaming(Recogniser):
     origin: ClassVar = "here"
     licence: ClassVar = "none"
     output: ClassVar = (None, "0")
-    layers: ClassVar = ("0", "0")
     blocks: ClassVar = (("0",),)
 
     def build(self) -> nn.Module:

@@ -142,12 +142,17 @@ def test_gradient_reaches_the_last_blocks_only_where_it_is_wanted(tiny, pixels):
     assert all((p.grad is not None) == any(p is w for w in wanted) for p in tiny.network.parameters())
 
 
-def test_tapped_collects_and_lets_go(tiny, pixels):
-    with tiny.tapped(tiny.spec.layers[1]) as taken:
-        tiny.embed(pixels, batch=3)
-    assert [t.shape for t in taken] == [(3, 48, 3, 3)] * 2
-    tiny.embed(pixels)
-    assert len(taken) == 2
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_network_holds_fixed_is_stated_and_not_among_the_last_blocks(name):
+    spec = registry.get("models.recognition", name)(**({"depth": 18} if name == "iresnet" else {}))
+    with torch.device("meta"):
+        network = spec.build()
+    named = dict(network.named_parameters())
+    assert {n for n, p in named.items() if not p.requires_grad} == set(spec.fixed)
+    target = RecognitionTarget(spec, network, torch.device("meta"))
+    for count in (0, len(spec.blocks)):
+        wanted = {id(p) for p in target.last_blocks(count)}
+        assert {n for n, p in named.items() if id(p) in wanted} == set(named) - set(spec.fixed)
 
 
 def test_saved_is_loaded_again_in_both_formats(tiny, pixels, tmp_path):

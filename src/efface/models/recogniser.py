@@ -40,12 +40,13 @@ class Recogniser(ABC):
     output: ClassVar[tuple[str | None, str]]
     """Names of the last linear map (Conv2d 1×1 or Linear; None if there is none) and of the BatchNorm after it, or of
     the linear map alone as (None, name)."""
-    layers: ClassVar[tuple[str, str]]
-    """Names of the modules whose outputs are the (middle, penultimate) features; the penultimate is the input of the
-    last linear map or what is flattened to it."""
     blocks: ClassVar[tuple[tuple[str, ...], ...]]
     """Groups of names of modules that together hold all weights, in order from input to output; what follows the last
-    residual block is one group. These are the blocks of "the last k blocks"."""
+    residual block is one group. These are the blocks of "the last k blocks", so the network's forward pass only calls
+    these modules one after the other, and flattens: what it computed in between would be computed twice where training
+    begins at a later block."""
+    fixed: ClassVar[tuple[str, ...]] = ()
+    """State-dict names of parameters that are never trained."""
 
     @property
     def name(self) -> str:

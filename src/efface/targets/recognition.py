@@ -1,8 +1,7 @@
 """A face recogniser as methods, metrics and attacks see it."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,24 +81,17 @@ class RecognitionTarget:
                 tick(len(chunk))
         return torch.cat(parts) if parts else torch.empty(0, self.spec.embedding_size)
 
-    @contextmanager
-    def tapped(self, layer: str) -> Iterator[list[Tensor]]:
-        """Collect the outputs of the module named `layer` during the block: one tensor a forward pass."""
-        taken: list[Tensor] = []
-
-        def collect(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            taken.append(output)
-
-        handle = self.network.get_submodule(layer).register_forward_hook(collect)
-        try:
-            yield taken
-        finally:
-            handle.remove()
-
     def last_blocks(self, count: int) -> list[nn.Parameter]:
-        """Parameters of the last `count` of the network's blocks; 0 means all of them."""
+        """Parameters of the last `count` of the network's blocks, but for those that the network holds fixed; 0 means
+        all blocks."""
         groups = self.spec.blocks[-count:] if count else self.spec.blocks
-        return [p for names in groups for n in names for p in self.network.get_submodule(n).parameters()]
+        named = [
+            (f"{module}.{name}", parameter)
+            for group in groups
+            for module in group
+            for name, parameter in self.network.get_submodule(module).named_parameters()
+        ]
+        return [parameter for name, parameter in named if name not in self.spec.fixed]
 
     @torch.no_grad()
     def compose_output(self, matrix: Tensor, offset: Tensor | None = None) -> None:
@@ -107,26 +99,32 @@ class RecognitionTarget:
         stay). matrix [d, d], offset [d] (0 where None).
 
         The network ends in y = g·(W x + b − μ) + β with g = γ/√(σ² + ε) of its BatchNorm. W becomes g⁻¹ A g W and β
-        takes the rest, in float64; γ stays (the identity changes nothing) but where it is too near 0 to divide by.
+        takes the rest, in float64 on the CPU (not every device has it); γ stays (the identity changes nothing) but
+        where it is too near 0 to divide by.
         """
         linear_name, last_name = self.spec.output
         last = self.network.get_submodule(last_name)
         linear = last if linear_name is None else self.network.get_submodule(linear_name)
         assert isinstance(linear, nn.Linear | nn.Conv2d)
-        a = matrix.detach().to(self.device, torch.float64)
-        c = torch.zeros_like(a[0]) if offset is None else offset.detach().to(a)
-        flat = linear.weight.double().flatten(1)
-        bias = torch.zeros_like(c) if linear.bias is None else linear.bias.double()
+        a = _exact(matrix)
+        c = torch.zeros_like(a[0]) if offset is None else _exact(offset)
+        flat = _exact(linear.weight).flatten(1)
+        bias = torch.zeros_like(c) if linear.bias is None else _exact(linear.bias)
         if isinstance(last, nn.BatchNorm1d | nn.BatchNorm2d):
             assert last.running_mean is not None and last.running_var is not None
-            deviation = (last.running_var.double() + last.eps).sqrt()
-            gain = last.weight.double() / deviation
+            deviation = (_exact(last.running_var) + last.eps).sqrt()
+            gain = _exact(last.weight) / deviation
             new_gain = torch.where(gain.abs() > 1e-6 * gain.abs().max(), gain, 1.0)
-            centre = bias - last.running_mean.double()
+            centre = bias - _exact(last.running_mean)
             linear.weight.copy_((a @ (gain[:, None] * flat) / new_gain[:, None]).view_as(linear.weight))
-            last.bias.copy_(a @ (gain * centre + last.bias.double()) + c - new_gain * centre)
+            last.bias.copy_(a @ (gain * centre + _exact(last.bias)) + c - new_gain * centre)
             last.weight.copy_(new_gain * deviation)
         else:
             assert linear.bias is not None
             linear.weight.copy_((a @ flat).view_as(linear.weight))
             linear.bias.copy_(a @ bias + c)
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """float64 on the CPU: moved first, as a device may not have float64."""
+    return tensor.detach().cpu().double()

@@ -30,7 +30,7 @@ class IResNet(nn.Module):
         self.bn2 = nn.BatchNorm2d(512)
         self.fc = nn.Linear(512 * 7 * 7, EMBEDDING)
         self.features = nn.BatchNorm1d(EMBEDDING)
-        self.features.weight.requires_grad_(False)  # fixed at 1 in the original training
+        self.features.weight.requires_grad_(False)  # fixed at 1 in the original training: see `fixed`
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.prelu(self.bn1(self.conv1(x)))
@@ -79,7 +79,7 @@ class IResNetRecogniser(Recogniser):
     origin: ClassVar = "https://github.com/deepinsight/insightface, recognition/arcface_torch (or your own training)"
     licence: ClassVar = "of the published weights: non-commercial research only"
     output: ClassVar = ("fc", "features")
-    layers: ClassVar = ("layer3", "bn2")
+    fixed: ClassVar = ("features.weight",)
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -1,6 +1,6 @@
 """MobileFace Identification V2 of becauseofAI, an MXNet network written out from its graph: inverted residuals with
-ReLU6, the map flattened into one linear layer, 256-d embedding. Its normalisation, (x − 127.5) / 128, is in the
-network."""
+ReLU6, the map flattened into one linear layer, 256-d embedding. The published graph takes raw 0–255 and normalises
+itself; here its (x − 127.5) · 0.0078125 is the input convention, to the same bits as 0.0078125 is 1 / 128."""
 
 import re
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ STAGES = (32, 32, 64, 128)
 
 
 class MobileFaceV2(nn.Module):
-    """float32 [n, 3, 112, 112], raw 0–255 -> embeddings [n, 256], not normalised."""
+    """float32 [n, 3, 112, 112] -> embeddings [n, 256], not normalised."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 3, stride=2, padding=1)
         self.bn1 = nn.BatchNorm2d(32, EPSILON)
+        self.relu6 = nn.ReLU6()
         blocks, inputs = [], 32
         for channels in STAGES:
             for stride in (2, 1, 1):
@@ -33,8 +34,8 @@ class MobileFaceV2(nn.Module):
         self.fc5_bn = nn.BatchNorm1d(256, EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.bn1(self.conv1((x - 127.5) * 0.0078125)).clamp(0, 6)
-        return self.fc5_bn(self.fc5(self.blocks(x).flatten(1)))
+        x = self.blocks(self.relu6(self.bn1(self.conv1(x))))
+        return self.fc5_bn(self.fc5(x.flatten(1)))
 
 
 class _InvertedResidual(nn.Module):
@@ -58,9 +59,9 @@ class _InvertedResidual(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class MobileFaceV2Recogniser(Recogniser):
-    """MobileFace V2 (MXNet `.params`): 256-d, BGR, raw 0–255; MIT; its training set is not stated."""
+    """MobileFace V2 (MXNet `.params`): 256-d, BGR, (x − 127.5) / 128; MIT; its training set is not stated."""
 
-    convention: ClassVar = InputConvention(channels="BGR", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    convention: ClassVar = InputConvention(channels="BGR", std=(128.0, 128.0, 128.0))
     embedding_size: ClassVar = 256
     origin: ClassVar = (
         "https://github.com/becauseofAI/MobileFace, commit 128cea33b928dc9bb6d1963202b57a97f5661ccf; training set not "
@@ -68,8 +69,7 @@ class MobileFaceV2Recogniser(Recogniser):
     )
     licence: ClassVar = "MIT"
     output: ClassVar = ("fc5", "fc5_bn")
-    layers: ClassVar = ("blocks.8", "blocks.11")
-    blocks: ClassVar = (("conv1", "bn1"), *((f"blocks.{i}",) for i in range(12)), ("fc5", "fc5_bn"))
+    blocks: ClassVar = (("conv1", "bn1", "relu6"), *((f"blocks.{i}",) for i in range(12)), ("fc5", "fc5_bn"))
 
     def build(self) -> nn.Module:
         return MobileFaceV2()

@@ -97,7 +97,6 @@ class MobileFaceNetRecogniser(Recogniser):
     )
     licence: ClassVar = "Apache-2.0"
     output: ClassVar = ("conv3", "bn")
-    layers: ClassVar = ("features.11", "gdconv")
     blocks: ClassVar = (
         ("conv1", "dw_conv"),
         *((f"features.{i}",) for i in range(15)),

@@ -106,7 +106,6 @@ class MobileFaceNetInsightFaceRecogniser(Recogniser):
     origin: ClassVar = "https://github.com/deepinsight/insightface, recognition/arcface_torch (or your own training)"
     licence: ClassVar = "of the published weights: non-commercial research only"
     output: ClassVar = ("features.layers.2", "features.layers.3")
-    layers: ClassVar = ("layers.5", "features.layers.0")
     blocks: ClassVar = (
         ("layers.0", "layers.1"),
         ("layers.2",),

@@ -47,7 +47,6 @@ class TinyRecogniser(Recogniser):
     origin: ClassVar = "efface, python -m efface.testing.train_tiny, on drawn people"
     licence: ClassVar = "Apache-2.0"
     output: ClassVar = ("linear", "bn")
-    layers: ClassVar = ("block3", "block4")
     blocks: ClassVar = (("block1",), ("block2",), ("block3",), ("block4",), ("linear", "bn"))
 
     def build(self) -> nn.Module:
