@@ -152,15 +152,33 @@ def one_photo_each(crops):
 
 def test_one_seen_photo_is_enough_with_variations_and_an_error_without(problem, generator):
     request = problem.request()
-    single = Request(one_photo_each(request.forget), request.retain)
-    assert Dispersion(steps=2).unlearn(problem.target, single, generator) is not problem.target
-    with pytest.raises(EffaceError, match="a person with one seen photo, expected two"):
+    retained = one_photo_each(request.retain)
+    person = request.retain.people()[0]
+    two = [i for i, who in enumerate(request.retain.identities) if who == person][:2]
+    others = [request.retain.identities.index(p) for p in request.retain.people()[1:]]
+    single = Request(one_photo_each(request.forget), request.retain.take([*two, *others]))
+    result = Dispersion(steps=2).unlearn(problem.target, single, generator)
+    assert not torch.equal(result.embed(single.forget.pixels), problem.target.embed(single.forget.pixels))
+    with pytest.raises(EffaceError, match="a person with one seen photo, expected two; or set variations above 0"):
         Dispersion(variations=0).unlearn(problem.target, single, generator)
+    for variations in (0, 3):  # neither setting helps here, and neither is advised
+        with pytest.raises(EffaceError, match=r"expected two of either; add photos$"):
+            Dispersion(variations=variations).unlearn(problem.target, Request(single.forget, retained), generator)
 
 
 def test_variations_need_a_retained_person_with_two_photos(problem, generator):
     request = problem.request()
     sparse = Request(request.forget, one_photo_each(request.retain))
-    with pytest.raises(EffaceError, match="no person with two seen photos"):
+    with pytest.raises(EffaceError, match=r"no person with two seen photos, expected one; or set variations to 0$"):
         Dispersion(steps=1).unlearn(problem.target, sparse, generator)
+    with pytest.raises(EffaceError, match=r"set variations to 0 and photos above 1$"):
+        Dispersion(steps=1, photos=1).unlearn(problem.target, sparse, generator)
     assert Dispersion(steps=1, variations=0).unlearn(problem.target, sparse, generator) is not problem.target
+
+
+def test_a_batch_needs_two_of_each_person(problem, generator):
+    with pytest.raises(EffaceError, match=r"photos 1, variations 0: .* at least 2; raise photos$"):
+        Dispersion(photos=1, variations=0).unlearn(problem.target, problem.request(), generator)
+    for photos, variations in ((2, 0), (1, 1)):
+        method = Dispersion(steps=1, photos=photos, variations=variations)
+        assert method.unlearn(problem.target, problem.request(), generator) is not problem.target

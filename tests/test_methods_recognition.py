@@ -1,20 +1,27 @@
 """What gradient methods train and draw, the head of the class methods, and the closed-form methods, against slow
 formulas on the tiny model."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from efface import registry
 from efface.errors import EffaceError
 from efface.methods.classes import class_head
 from efface.methods.recognition.boundary_shrink import nearest_wrong_class
 from efface.methods.recognition.esc import Esc
 from efface.methods.recognition.gradient_ascent import GradientAscent
-from efface.methods.recognition.head_only import HeadOnly, edited_head
+from efface.methods.recognition.head_only import HeadOnly
 from efface.methods.recognition.noise import Noise
 from efface.methods.recognition.random_label import RandomLabel, wrong_labels
 from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request
+from efface.models.recogniser import InputConvention, Recogniser, initialise
+from efface.targets.recognition import RecognitionTarget
 from efface.testing.contract import Problem
 
 
@@ -32,15 +39,63 @@ def seen_of(problem, request, blocks=1):
     return Seen.of(LastBlocks(problem.target, blocks), request)
 
 
-@pytest.mark.parametrize("count", range(6))
-def test_last_blocks_are_the_network_and_hold_its_last_weights(problem, count):
-    part = LastBlocks(problem.target, count)
+@pytest.mark.parametrize("name", registry.names("models.recognition"))
+def test_last_blocks_are_the_network_and_hold_its_last_weights(problem, name):
+    spec = registry.get("models.recognition", name)(**({"depth": 18} if name == "iresnet" else {}))
+    target = RecognitionTarget(spec, initialise(spec.build(), torch.Generator().manual_seed(0)))
+    pixels = problem.crops.pixels[:6]
+    for count in sorted({0, 1, 2, 3, len(spec.blocks) // 2, len(spec.blocks) - 1, len(spec.blocks)}):
+        part = LastBlocks(target, count)
+        features, embeddings = part.entering(pixels)
+        with torch.no_grad():
+            assert torch.allclose(part(features), embeddings, atol=1e-6), count
+        assert torch.equal(embeddings, target.embed(pixels))
+        assert {p.data_ptr() for p in part.trained()} == {p.data_ptr() for p in part.clone.last_blocks(count)}
+
+
+class Between(nn.Module):
+    """Computes something between its blocks: `fault` says what."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+        self.one, self.two = nn.Conv2d(3, 4, 3, stride=8), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.one(x)
+        return self.two(x.mean((2, 3)) if self.fault == "shape" else x[(..., *[0] * (x.dim() - 2))] * 2 + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BetweenRecogniser(Recogniser):
+    fault: str
+    convention: ClassVar = InputConvention()
+    embedding_size: ClassVar = 5
+    blocks: ClassVar = (("one",), ("two",))
+
+    def build(self):
+        return Between(self.fault)
+
+
+@pytest.mark.parametrize("fault", ["value", "shape"])
+def test_a_network_that_computes_between_its_blocks_is_refused(problem, fault, generator):
+    spec = BetweenRecogniser(fault=fault)
+    target = RecognitionTarget(spec, initialise(spec.build(), generator))
     pixels = problem.crops.pixels[:9]
-    features, embeddings = part.entering(pixels)
-    with torch.no_grad():
-        assert torch.allclose(part(features), embeddings, atol=1e-6)
-    assert torch.equal(embeddings, problem.target.embed(pixels))
-    assert [p.data_ptr() for p in part.trained()] == [p.data_ptr() for p in part.clone.last_blocks(count)]
+    with pytest.raises(EffaceError, match=r"the last 1 of 2 blocks of test_methods_recognition .* blocks 0$"):
+        LastBlocks(target, 1).entering(pixels)
+    for count in (0, 2):
+        assert torch.equal(LastBlocks(target, count).entering(pixels)[1], target.embed(pixels))
+
+
+def test_a_parameter_that_the_network_holds_fixed_is_not_trained(problem, request_, generator):
+    spec = registry.get("models.recognition", "iresnet")(depth=18)
+    target = RecognitionTarget(spec, initialise(spec.build(), torch.Generator().manual_seed(0)))
+    few = Request(request_.forget.take(range(4)), request_.retain.take(range(4)))
+    result = RandomLabel(steps=1, blocks=1).unlearn(target, few, generator)
+    old, new = target.network.state_dict(), result.network.state_dict()
+    assert torch.equal(new["features.weight"], torch.ones(512))
+    assert not torch.equal(new["features.bias"], old["features.bias"])
 
 
 def test_more_blocks_than_there_are_is_an_error(problem):
@@ -163,9 +218,7 @@ def test_noise_has_the_stated_relative_distance_on_every_weight(problem, request
         assert float(((new - old).norm() / old.norm()).detach()) == pytest.approx(distance, abs=1e-4)
 
 
-def test_the_head_forgets_and_the_embeddings_do_not(problem, request_, generator):
+def test_head_only_leaves_the_embeddings(problem, request_, generator):
     result = HeadOnly().unlearn(problem.target, request_, generator)
     pixels = problem.crops.pixels[:20]
     assert torch.equal(result.embed(pixels), problem.target.embed(pixels))
-    whole, edited = class_head(seen_of(problem, request_)), edited_head(problem.target, request_)
-    assert torch.equal(edited.weight, whole.weight[3:]) and edited.scale == whole.scale

@@ -15,13 +15,16 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features [b, ...] as they enter the trained blocks; labels int64 [b], −1 for the retained; frozen unit embeddings
 [b, d] of the retained, zeros for the forgotten; bool [b], false where the features are a variation of a photo's."""
 
+CHECKED = 4
+"""Photos on which the trained part is compared with the whole network."""
+
 
 class LastBlocks(nn.Module):
     """The last `count` blocks of a clone of a target (0: the whole network), to be trained.
 
     What enters them does not change while they are trained, so `entering` computes it once per photo and the forward
     pass starts there: features -> unit embeddings [n, d]. BatchNorm keeps its statistics (`fit` trains in evaluation
-    mode; photos of a handful of people would spoil them).
+    mode; photos of a handful of people would spoil them), and what the network holds fixed stays fixed.
     """
 
     def __init__(self, target: RecognitionTarget, count: int) -> None:
@@ -29,6 +32,7 @@ class LastBlocks(nn.Module):
         groups = target.spec.blocks
         if count not in range(len(groups) + 1):
             raise EffaceError(f"blocks: found {count}, expected 0 (all) to {len(groups)}, the blocks of this network")
+        self.count = count
         self.clone = target.clone()
         trained = self.clone.last_blocks(count)
         for parameter in trained:
@@ -48,17 +52,39 @@ class LastBlocks(nn.Module):
     @torch.no_grad()
     def entering(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Crops uint8 [n, 3, 112, 112] -> (features [n, ...] as they enter the first trained block, unit embeddings
-        [n, d] of the network as it stands), both float32 on the CPU."""
+        [n, d] of the network as it stands), both float32 on the CPU.
+
+        Raises EffaceError where the trained part does not make the whole network's embeddings out of these features: a
+        network may compute something between its blocks.
+        """
         if self.first is None:
             return pixels.float(), self.clone.embed(pixels)
+        if len(pixels):
+            self._check(self.first, pixels[:CHECKED])
+        return self._entering(self.first, pixels)
+
+    def _entering(self, first: str, pixels: Tensor) -> tuple[Tensor, Tensor]:
         taken: list[Tensor] = []
-        first = self.clone.network.get_submodule(self.first)
-        handle = first.register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0].cpu()))
+        module = self.clone.network.get_submodule(first)
+        handle = module.register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0].cpu()))
         try:
             embeddings = self.clone.embed(pixels)
         finally:
             handle.remove()
         return torch.cat(taken) if taken else torch.empty(0), embeddings
+
+    def _check(self, first: str, pixels: Tensor) -> None:
+        features, whole = self._entering(first, pixels)  # the same batch, so that the same kernels compute both
+        try:
+            part = self(features.to(self.clone.device)).float().cpu()
+            same = part.shape == whole.shape and torch.allclose(part, whole, atol=1e-4)
+        except Exception:  # shapes that do not fit raise many kinds
+            same = False
+        if not same:
+            raise EffaceError(
+                f"blocks: the last {self.count} of {len(self.clone.spec.blocks)} blocks of {self.clone.spec.name} do "
+                "not make the embeddings of the whole network, expected them to; train all blocks: blocks 0"
+            )
 
     def forward(self, features: Tensor) -> Tensor:
         if self.first is None:
@@ -108,7 +134,8 @@ class Seen:
         """Up to `people` of the forgotten with up to `photos` photos each, then up to `retained` retained photos.
 
         variations: how often each photo of the forgotten is repeated with the difference between two photos of one
-        retained person added to its features, as a guess at what an unseen photo would look like.
+        retained person added to its features, as a guess at what an unseen photo would look like. More than 0 needs
+        a retained person with two photos.
         """
         chosen = _some(torch.arange(int(self.labels.max()) + 1), people, generator)
         rows = torch.cat([_some((self.labels == p).nonzero().flatten(), photos, generator) for p in chosen])
@@ -125,8 +152,6 @@ class Seen:
     def _difference(self, number: int, generator: torch.Generator) -> Tensor:
         """`number` differences [number, ...] between the features of two photos of one retained person."""
         several = (self.count > 1).nonzero().flatten()
-        if not len(several):
-            raise EffaceError("retain: found no person with two seen photos, expected one; set variations to 0")
         one = several[torch.randint(len(several), (number,), generator=generator)]
         step = 1 + (torch.rand(number, generator=generator) * (self.count[one] - 1)).long()
         other = self.start[one] + (one - self.start[one] + step) % self.count[one]

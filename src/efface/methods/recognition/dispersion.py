@@ -67,8 +67,7 @@ class Dispersion(Unlearner):
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:
         part = LastBlocks(target, self.blocks)
         seen = Seen.of(part, request)
-        if self.variations == 0 and int(seen.labels.bincount().min()) < 2:
-            raise EffaceError("forget: found a person with one seen photo, expected two; or set variations above 0")
+        self._check(seen)
         floor = impostor_mean(seen.before, seen.start)
 
         def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -92,6 +91,28 @@ class Dispersion(Unlearner):
         optimiser = torch.optim.Adam(part.trained(), lr=self.learning_rate)
         training.fit(part, draw, loss, optimiser=optimiser, steps=self.steps, generator=generator)
         return part.result()
+
+    def _check(self, seen: Seen) -> None:
+        """Raise EffaceError unless a batch holds a pair of each of its people."""
+        single = int(seen.labels.bincount().min()) < 2
+        paired = bool((seen.count > 1).any())  # variations are differences of such a person's photos
+        if single and not paired:
+            raise EffaceError(
+                "found one seen photo of a person to forget and of every retained person, expected two of either; "
+                "add photos"
+            )
+        if single and self.variations == 0:
+            raise EffaceError("forget: found a person with one seen photo, expected two; or set variations above 0")
+        if self.photos * (self.variations + 1) < 2:
+            raise EffaceError(
+                f"photos {self.photos}, variations {self.variations}: found one photo of each person in a batch, "
+                "expected photos × (variations + 1) of at least 2; raise photos"
+            )
+        if self.variations and not paired:
+            more = "" if self.photos > 1 else " and photos above 1"
+            raise EffaceError(
+                f"retain: found no person with two seen photos, expected one; or set variations to 0{more}"
+            )
 
 
 def dispersion_terms(
