@@ -22,8 +22,22 @@ METRICS = {
     "impostors": ("far_at_frozen_threshold",),
 }
 TINY = {"dispersion": {}, "esc": {}, "random_label": {}, "noise": {}}
-TOLERANCE = 0.03
-"""Another processor rounds otherwise, and a hundred steps enlarge it."""
+TOLERANCE = {"rank1": 0.08, "tar@far=1e-2": 0.08, "tar@far=1e-3": 0.08, "far_at_frozen_threshold": 5e-4}
+"""Another processor rounds otherwise, and a hundred steps enlarge it: rates of the forgotten move by 1 / 40 a photo."""
+FINE = 0.02
+"""Tolerance of all other numbers, which are means of cosines or areas."""
+
+
+def assert_stored(found: dict[str, float], name: str) -> None:
+    """Every number is within its tolerance of the stored one."""
+    stored = json.loads(STORED.read_text())[name]
+    assert found.keys() == stored.keys()
+    moved = {
+        key: (stored[key], value)
+        for key, value in found.items()
+        if abs(value - stored[key]) > TOLERANCE.get(key.split(".", 2)[2], FINE)
+    }
+    assert not moved
 
 
 def measured(given: dict, out: Path) -> dict[str, float]:
@@ -53,13 +67,13 @@ def orl(method: str, out: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("method", TINY)
 def test_tiny_numbers_are_those_stored(method, tmp_path):
-    assert tiny(method, tmp_path / "out") == pytest.approx(json.loads(STORED.read_text())[method], abs=TOLERANCE)
+    assert_stored(tiny(method, tmp_path / "out"), method)
 
 
 @pytest.mark.real
 def test_real_numbers_are_those_stored(data, tmp_path, monkeypatch):
     monkeypatch.setenv("EFFACE_DATA", str(data))
-    assert orl("esc", tmp_path / "out") == pytest.approx(json.loads(STORED.read_text())["orl esc"], abs=TOLERANCE)
+    assert_stored(orl("esc", tmp_path / "out"), "orl esc")
 
 
 if __name__ == "__main__":
