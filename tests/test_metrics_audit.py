@@ -190,6 +190,24 @@ def test_worst_is_the_worst_off_of_those_who_stay():
     assert found["unlearned"]["template_drift"]["person"] == "c", "more drift is worse"
 
 
+def test_worst_compares_a_person_with_the_same_group_before():
+    """Anna is retained in one run and held out in another; her numbers before are those of each."""
+    runs = [
+        [
+            Row(model, group, person, "rank1", value, 4)
+            for model, values in {"original": before, "unlearned": after}.items()
+            for (group, person), value in values.items()
+        ]
+        for before, after in (
+            ({("retain", "anna"): 0.9, ("holdout", "ben"): 1.0}, {("retain", "anna"): 0.2, ("holdout", "ben"): 1.0}),
+            ({("holdout", "anna"): 0.6, ("retain", "ben"): 1.0}, {("holdout", "anna"): 0.5, ("retain", "ben"): 1.0}),
+        )
+    ]
+    for order in (runs, runs[::-1]):
+        found = pool(order, seeded())["worst"]["unlearned"]["rank1"]
+        assert found == {"person": "anna", "group": "retain", "value": 0.2, "original": 0.9}
+
+
 def test_people_csv_comes_back_to_the_same_numbers(result, tmp_path):
     result.write_people(tmp_path / "people.csv")
     assert read_rows(tmp_path / "people.csv") == result.people
@@ -286,18 +304,21 @@ def test_the_original_is_needed(orl):
 
 
 def test_raw_pixels(generator):
-    pixels = torch.randint(0, 256, (6, 3, 12, 10), generator=generator, dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (6, 3, 12, 8), generator=generator, dtype=torch.uint8)
     pixels[4], pixels[5] = 0, 200
     rows = pixel_embeddings(pixels)
-    assert rows.shape == (6, 120)
+    assert rows.shape == (6, 6)
     assert torch.allclose(rows.norm(dim=1), torch.ones(6)) and rows[:4].mean(1).abs().max() < 1e-6
     scores = rows @ rows.T
     assert torch.allclose(scores[4:, :4], torch.zeros(2, 4), atol=1e-6) and math.isclose(scores[4, 5], 1, abs_tol=1e-6)
     red, green, blue = pixels[0].double().numpy()
-    grey = (0.299 * red + 0.587 * green + 0.114 * blue).ravel()
-    assert np.corrcoef(grey, rows[0].numpy())[0, 1] == pytest.approx(1)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
+    blocks = [grey[i : i + 4, j : j + 4].mean() for i in (0, 4, 8) for j in (0, 4)]
+    assert np.corrcoef(blocks, rows[0].numpy())[0, 1] == pytest.approx(1)
     brighter = (pixels[:4].float() * 0.5 + 20).to(torch.uint8)
     assert (pixel_embeddings(brighter) * rows[:4]).sum(1).min() > 0.999, "contrast and brightness do not count"
+    many = pixels.repeat(50, 1, 1, 1)  # more than are converted together
+    assert torch.equal(pixel_embeddings(many), rows.repeat(50, 1))
 
 
 def test_conclusions_need_only_rows(result):

@@ -19,8 +19,9 @@ from efface.metrics.protocol import Evaluation
 from efface.metrics.recognition.compactness_nearest import nearest_positive
 from efface.metrics.recognition.eer import equal_error_rate
 from efface.metrics.recognition.genuine_auc import impostors_below
-from efface.metrics.scores import STEPS, ScoreDistribution, cosines, pair_scores
+from efface.metrics.scores import ScoreDistribution
 from efface.metrics.search import own_template
+from efface.targets.cosines import STEPS, cosines, pair_scores
 from synthetic_faces import jittered, make_embeddings, make_split
 
 METRICS = audited_metrics()

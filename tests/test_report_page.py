@@ -1,6 +1,7 @@
 """report.html: it is whole, needs nothing else, says what the numbers say, and shows what it says it shows."""
 
 import base64
+import copy
 import dataclasses
 import functools
 import io
@@ -99,6 +100,16 @@ def test_a_reference_is_compared_with_where_there_is_one():
     assert page.text.count(" retrained ") >= 5  # a line in every group of people
 
 
+def test_a_coarser_false_accept_rate_is_said():
+    _, evidence = measured("forgotten")
+    audit = copy.deepcopy(dict(evidence.audit))
+    audit["thresholds"]["original"]["far=1e-3"] = {"value": None, "n_trials": 2240}
+    text = Page(render(dataclasses.replace(evidence, audit=audit))).text
+    assert "Judged at a false accept rate of 1e-2 (1 in 100 pairs of strangers)" in text
+    assert "at a threshold that 1 in 100 pairs of strangers pass" in text
+    assert "1 in 1,000" not in text and "Judged at" not in Page(ended("forgotten")).text
+
+
 def test_without_an_unlearned_model_there_is_no_verdict():
     _, evidence = measured("kept")
     audit = dict(evidence.audit) | {"models": {"original": evidence.audit["models"]["original"]}, "equal_harm": None}
@@ -189,7 +200,15 @@ def test_the_run_can_be_repeated_from_the_page(page: Page):
 
 def test_what_is_not_proved_is_said(page: Page):
     limits = page.text[page.text.index("What this report does not prove") :]
-    for words in ("never seen these people", "probe", "stored templates", "other recognisers", "raw pixels"):
+    for words in (
+        "never seen these people",
+        "probe",
+        "stored templates",
+        "other recognisers",
+        "raw pixels",
+        "crop cache",
+        "--clear-cache",
+    ):
         assert words in limits
 
 

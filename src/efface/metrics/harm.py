@@ -57,12 +57,13 @@ def equal_harm(models: Models, fallen: Mapping[str, Mapping[str, float | None]])
 
 def worst(rows: Sequence[Row], metrics: Mapping[str, Metric]) -> dict[str, dict[str, dict[str, Any]]]:
     """<model>.<metric> = {person, group, value, original}: the retained or holdout person who is recognised worst by
-    that number, and that person's number under the original model. Of equals the one who lost most, then the first."""
+    that number, and that person's number in the same group under the original model. Of equals the one who lost most,
+    then the first."""
     staying = [r for r in rows if r.group in STAYING and r.value is not None and r.metric in metrics]
-    original = {(r.metric, r.person): r.value for r in staying if r.model == "original"}
+    original = {(r.metric, r.group, r.person): r.value for r in staying if r.model == "original"}
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in staying:
-        before = original.get((row.metric, row.person))
+        before = original.get((row.metric, row.group, row.person))
         entry = {"person": row.person, "group": row.group, "value": row.value, "original": before}
         numbers = found.setdefault(row.model, {})
         sign = 1 if metrics[row.metric].recognised == "higher" else -1

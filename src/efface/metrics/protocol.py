@@ -10,8 +10,9 @@ from torch import Tensor
 
 from efface.errors import EffaceError
 from efface.faces.splits import Split
-from efface.metrics.scores import ScoreDistribution, paired_cosines, pairs_of_strangers, unit_rows
+from efface.metrics.scores import ScoreDistribution, pairs_of_strangers
 from efface.metrics.search import count_at_least, own_template, top_k
+from efface.targets.cosines import paired_cosines, unit_rows
 
 SEARCHES = 5
 """Searches of a person, each with one unseen photo of everybody as template (line 7)."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import faiss
 import numpy as np
 
-from efface.metrics.scores import cosines, paired_cosines, unit_rows
+from efface.targets.cosines import cosines, paired_cosines, unit_rows
 
 Gallery = np.ndarray | Iterable[np.ndarray]
 """Unit rows [m, d] of any floating type: an array, a `np.memmap`, or pieces of one in order."""

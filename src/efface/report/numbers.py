@@ -6,10 +6,15 @@ from typing import Any
 Audit = Mapping[str, Any]
 """The content of an audit.json."""
 
-FAR = "1e-3"
-"""The false accept rate that reports lead with."""
-TAR, TAR_MULTI = f"tar@far={FAR}", f"tar_multi@far={FAR}"
-FROZEN_FAR = "far_at_frozen_threshold"
+FAR, COARSE_FAR = "1e-3", "1e-2"
+"""The false accept rate that reports lead with, and the one that stands in where there are too few pairs for it."""
+TAR, TAR_MULTI, FROZEN_FAR = f"tar@far={FAR}", f"tar_multi@far={FAR}", "far_at_frozen_threshold"
+COARSE = {
+    TAR: f"tar@far={COARSE_FAR}",
+    TAR_MULTI: f"tar_multi@far={COARSE_FAR}",
+    FROZEN_FAR: f"{FROZEN_FAR}@far={COARSE_FAR}",
+}
+"""The numbers that lead a report, and what stands in for each at the coarse rate."""
 IMPOSTORS = "impostors"
 """The group whose number that is."""
 
@@ -46,11 +51,16 @@ def threshold(audit: Audit) -> tuple[str, float | None]:
     """The frozen threshold that pictures show and the false accept rate it was set for: that of 1e-3, of 1e-2 where
     there are too few impostor pairs for it, and None where there are too few for both."""
     frozen = audit.get("thresholds", {}).get("original", {})
-    for far in (FAR, "1e-2"):
+    for far in (FAR, COARSE_FAR):
         found = frozen.get(f"far={far}", {}).get("value")
         if found is not None:
             return far, found
     return FAR, None
+
+
+def leading(audit: Audit, metric: str) -> str:
+    """The key that stands for TAR, TAR_MULTI or FROZEN_FAR in this audit; any other key is itself."""
+    return COARSE.get(metric, metric) if threshold(audit)[0] == COARSE_FAR else metric
 
 
 def shown(found: Mapping[str, Any] | None, digits: int = 2) -> str:

@@ -19,6 +19,7 @@ from efface.report.numbers import (
     IMPOSTORS,
     TAR,
     floor_value,
+    leading,
     listed,
     percent,
     plain,
@@ -27,7 +28,7 @@ from efface.report.numbers import (
 )
 from efface.report.pictures import data_uri, pictures
 from efface.report.searches import Search, searches
-from efface.report.verdict import WEAKENED_RANK1, WEAKENED_TAR, verdict
+from efface.report.verdict import FORGOTTEN_RANK1, MOST_RANK1, WEAKENED_RANK1, WEAKENED_TAR, verdict
 
 MOST_PEOPLE = 8
 """Forgotten people who are shown one by one: those whose photos are still accepted most often."""
@@ -82,6 +83,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "config": audit.get("config", {}),
         "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
         "verdict": verdict(audit),
+        "forgotten_rank1": FORGOTTEN_RANK1,
+        "most_rank1": MOST_RANK1,
         "weakened_tar": WEAKENED_TAR,
         "weakened_rank1": WEAKENED_RANK1,
         "value": lambda model, group, metric: value(audit, model, group, metric),
@@ -89,8 +92,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "both": "unlearned" in evidence.embeddings,
         "models": [m for m in tables.MODELS if m in audit["models"]],
         "tables": tables,
-        "TAR": TAR,
-        "FROZEN_FAR": FROZEN_FAR,
+        "TAR": leading(audit, TAR),
+        "FROZEN_FAR": leading(audit, FROZEN_FAR),
         "IMPOSTORS": IMPOSTORS,
         "far": far,
         "one_in": {"1e-3": "1 in 1,000", "1e-2": "1 in 100"}[far],

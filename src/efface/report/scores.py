@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from efface.faces.crops import Crops
 from efface.faces.splits import Split
+from efface.targets.cosines import cosines, pair_scores, unit_rows
 
 MOST_PHOTOS = 2000
 """Photos that a picture takes from one group at most, evenly spaced over its photos; a picture needs no more."""
@@ -28,40 +28,36 @@ class Scores:
 
 def scores(crops: Crops, split: Split, vectors: Tensor) -> Scores:
     """Scores under the model that gave `vectors`, unit embeddings [n, d] of the n crops."""
-    others = (*split.retain, *split.holdout)
+    others, rows = (*split.retain, *split.holdout), unit_rows(vectors)
     return Scores(
-        _genuine(vectors, (split.unseen[person] for person in split.forget)),
-        _genuine(vectors, (split.unseen[person] for person in others)),
-        _impostors(crops, split, vectors),
+        _genuine(rows, (split.unseen[person] for person in split.forget)),
+        _genuine(rows, (split.unseen[person] for person in others)),
+        _impostors(crops, split, rows),
     )
 
 
-def _genuine(vectors: Tensor, rows: Iterable[Sequence[int]]) -> np.ndarray:
-    """Cosines of all unordered pairs within each row of positions."""
-    parts = [torch.empty(0)]
-    for positions in _thinned(rows):
-        own = vectors[list(positions)]
-        first, second = torch.triu_indices(len(own), len(own), 1)
-        parts.append((own @ own.T)[first, second])
-    return torch.cat(parts).numpy()
+def _genuine(vectors: np.ndarray, people: Iterable[Sequence[int]]) -> np.ndarray:
+    """Cosines of all unordered pairs of each person's positions."""
+    parts = [pair_scores(vectors[list(positions)]) for positions in _thinned(people)]
+    return np.concatenate([np.empty(0, np.float32), *parts])
 
 
-def _thinned(rows: Iterable[Sequence[int]]) -> list[Sequence[int]]:
+def _thinned(people: Iterable[Sequence[int]]) -> list[Sequence[int]]:
     """Whole people, evenly spaced, so that about MOST_PHOTOS photos are left."""
-    kept = list(rows)
+    kept = list(people)
     every = -(-sum(map(len, kept)) // MOST_PHOTOS)
     return kept[:: max(1, every)]
 
 
-def _impostors(crops: Crops, split: Split, vectors: Tensor) -> np.ndarray:
+def _impostors(crops: Crops, split: Split, vectors: np.ndarray) -> np.ndarray:
     """Cosines of all unordered pairs of photos of different held-out people."""
     order = {person: number for number, person in enumerate(split.holdout)}
     positions = [i for i, person in enumerate(crops.identities) if person in order]
     positions = positions[:: max(1, -(-len(positions) // MOST_PHOTOS))]
-    labels = torch.tensor([order[crops.identities[i]] for i in positions])
+    labels = np.array([order[crops.identities[i]] for i in positions], np.int64)
     held = vectors[positions]
-    different = torch.triu(labels[:, None] != labels[None, :], 1)
-    return (held @ held.T)[different].numpy()
+    different = np.triu(labels[:, None] != labels[None, :], 1)
+    return cosines(held, held)[different]
 
 
 def trade_off(genuine: np.ndarray, impostors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

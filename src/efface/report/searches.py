@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from efface.faces.splits import Split
+from efface.targets.cosines import cosines, unit_rows
 
 DEPTH = 5
 """Hits shown of each search."""
@@ -30,6 +32,7 @@ class Answer:
     """The best hits of one search by one model, and where the person's own template came."""
 
     hits: tuple[Hit, ...]
+    """Best first; of equals the own template comes last, as its rank says."""
     own: Hit
     rank: int
     """Rank of the own template, from 1; ties count against it."""
@@ -53,19 +56,20 @@ def searches(split: Split, embeddings: Mapping[str, Tensor], threshold: float | 
     """
     people = (*split.forget, *split.retain, *split.holdout)
     places = [split.unseen[person][0] for person in people]
-    gallery = {model: vectors[places] for model, vectors in embeddings.items()}
+    rows_of = {model: unit_rows(vectors) for model, vectors in embeddings.items()}
 
     def answer(model: str, probe: int, person: str) -> Answer:
-        cosines = gallery[model] @ embeddings[model][probe]
+        vectors = rows_of[model]
+        scores = cosines(vectors[places], vectors[[probe]])[:, 0]
 
         def hit(row: int) -> Hit:
-            cosine = float(cosines[row])
+            cosine = float(scores[row])
             accepted = threshold is not None and cosine > threshold
             return Hit(places[row], people[row], cosine, people[row] == person, accepted)
 
         own = people.index(person)
-        rank = int((cosines >= cosines[own]).sum())  # the own template is one of these
-        best = cosines.topk(min(DEPTH, len(people))).indices.tolist()
+        rank = int((scores >= scores[own]).sum())  # the own template is one of these
+        best = np.lexsort((np.arange(len(people)) == own, -scores))[:DEPTH].tolist()
         return Answer(tuple(hit(row) for row in best), hit(own), rank)
 
     return {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from efface.report.numbers import (
+    COARSE,
     FLOORS,
     FROZEN_FAR,
     GROUPS,
@@ -14,6 +15,7 @@ from efface.report.numbers import (
     TAR_MULTI,
     Audit,
     entry,
+    leading,
     plain,
     shown,
     value,
@@ -22,13 +24,14 @@ from efface.report.numbers import (
 COLUMNS = {
     "rank1": ("Found first", "rank-1, one-photo template"),
     TAR: ("Accepted", "TAR at FAR 1e-3, one-photo template"),
-    "tar@far=1e-2": ("Accepted", "TAR at FAR 1e-2, one-photo template"),
+    COARSE[TAR]: ("Accepted", "TAR at FAR 1e-2, one-photo template"),
     "rank1_multi": ("Found first", "rank-1, several-photo template"),
     TAR_MULTI: ("Accepted", "TAR at FAR 1e-3, several-photo template"),
+    COARSE[TAR_MULTI]: ("Accepted", "TAR at FAR 1e-2, several-photo template"),
     "tpir@fpir=1e-2": ("Found and accepted", "TPIR at FPIR 1e-2"),
     "compactness_nearest": ("Nearest own photo", "mean cosine"),
 }
-"""The main numbers, each in words and by its name. TAR at FAR 1e-2 stands in where that at 1e-3 cannot be told."""
+"""The main numbers, each in words and by its name. Those at FAR 1e-2 stand in where those at 1e-3 cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,13 @@ class Group:
 def columns(audit: Audit) -> list[str]:
     """The main numbers that could be measured for any group."""
     found = [key for key in COLUMNS if any(value(audit, m, g, key) is not None for m in MODELS for g in GROUPS)]
-    return [key for key in found if key != "tar@far=1e-2" or TAR not in found]
+    replaced = {coarse for fine, coarse in COARSE.items() if fine in found}
+    return [key for key in found if key not in replaced]
 
 
 def unmeasured(audit: Audit) -> list[str]:
     """Numbers that belong in the report's tables and are null everywhere, for want of trials."""
-    wanted = dict.fromkeys((*COLUMNS, *(metric for metric, *_ in FACTS)))
+    wanted = dict.fromkeys((*COLUMNS, *(leading(audit, metric) for metric, *_ in FACTS)))
     groups = (*GROUPS, IMPOSTORS)
     return [metric for metric in wanted if all(value(audit, m, g, metric) is None for m in MODELS for g in groups)]
 
@@ -114,7 +118,8 @@ def facts(audit: Audit) -> list[Fact]:
     """Numbers on the model as a whole, and on what else may go wrong, as far as they could be measured."""
     models = [m for m in MODELS if m in audit["models"]]
     rows = []
-    for metric, group, text, digits in FACTS:
+    for named, group, text, digits in FACTS:
+        metric = leading(audit, named)
         if any(value(audit, m, group, metric) is not None for m in models):
             rows.append(Fact(text, metric, tuple(shown(entry(audit, m, group, metric), digits) for m in models)))
     return rows
@@ -124,7 +129,10 @@ def worst_off(audit: Audit) -> list[tuple[str, str, str, str, str]]:
     """(number in words, person, group, before, after) of the retained or held-out person who is recognised worst."""
     found = audit.get("worst", {}).get("unlearned", {})
     groups = {"retain": "retained", "holdout": "held out"}
-    words = {TAR: "Photos accepted (one-photo template)", "rank1": "Photos found first (one-photo template)"}
+    words = {
+        leading(audit, TAR): "Photos accepted (one-photo template)",
+        "rank1": "Photos found first (one-photo template)",
+    }
     chosen = [(text, found[metric]) for metric, text in words.items() if metric in found]
     return [(t, w["person"], groups[w["group"]], plain(w["original"]), plain(w["value"])) for t, w in chosen]
 
@@ -137,7 +145,7 @@ def all_numbers(audit: Audit) -> list[tuple[str, str, tuple[str, ...], str]]:
         for metric in dict.fromkeys(key for m in models for key in audit["models"][m].get(group, {})):
             entries = [entry(audit, m, group, metric) for m in models]
             counted = next(e for e in entries if e)
-            digits = 4 if metric == FROZEN_FAR else 3
+            digits = 4 if metric.startswith(FROZEN_FAR) else 3
             counts = f"{counted['n']} / {counted['n_trials']:,}"
             rows.append((group, metric, tuple(shown(e, digits) for e in entries), counts))
     return rows

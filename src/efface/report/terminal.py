@@ -5,12 +5,15 @@ from rich.table import Table
 from rich.text import Text
 
 from efface.report.numbers import (
+    COARSE,
     FLOORS,
     FROZEN_FAR,
     IMPOSTORS,
     TAR,
+    TAR_MULTI,
     Audit,
     floor_value,
+    leading,
     listed,
     plain,
     threshold,
@@ -22,21 +25,20 @@ from efface.report.verdict import verdict
 HEADS = {
     "rank1": "found first\n(rank-1)",
     TAR: "accepted\n(TAR@1e-3)",
-    "tar@far=1e-2": "accepted\n(TAR@1e-2)",
+    COARSE[TAR]: "accepted\n(TAR@1e-2)",
     "rank1_multi": "first, by\nseveral",
-    "tar_multi@far=1e-3": "accepted,\nby several",
+    TAR_MULTI: "accepted,\nby several",
+    COARSE[TAR_MULTI]: "accepted,\nby several",
 }
 """Numbers that fit a terminal, and what stands above them; the template is of one photo, or of several."""
-
-
 PEOPLE = {
-    "forget": "Forgotten, unseen photos",
-    "forget_seen": "Forgotten, seen photos",
+    "forget": "Forgotten, unseen",
+    "forget_seen": "Forgotten, seen",
     "retain": "Retained",
     "holdout": "Held out",
-    "neighbours": "Look-alikes of the forgotten",
+    "neighbours": "Look-alikes",
 }
-"""Groups of people, in short."""
+"""Groups of people, so short that a row of numbers before → after fits 80 columns."""
 
 
 def print_audit(audit: Audit, console: Console | None = None) -> None:
@@ -44,7 +46,7 @@ def print_audit(audit: Audit, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     shown = [metric for metric in columns(audit) if metric in HEADS]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("", ratio=1, min_width=24)
+    table.add_column("")
     for metric in shown:
         table.add_column(HEADS[metric], no_wrap=True)
     for group, title in PEOPLE.items():
@@ -54,9 +56,12 @@ def print_audit(audit: Audit, console: Console | None = None) -> None:
     for name, words in FLOORS.items():
         floors = [floor_value(audit, name, "forget", metric) for metric in shown]
         if any(found is not None for found in floors):
-            table.add_row(Text(f"  {words} on the forgotten", "dim"), *(Text(plain(f), "dim") for f in floors))
+            table.add_row(Text(f"  floor: {words}", "dim"), *(Text(plain(f), "dim") for f in floors))
     console.print()
-    console.print(Text(verdict(audit).headline, "bold"))
+    judged = verdict(audit)
+    console.print(Text(judged.headline, "bold"))
+    if judged.note:
+        console.print(Text(judged.note))
     if audit["groups"]["forget"]:
         console.print(Text(f"to be forgotten: {listed(audit['groups']['forget'])}"))
     console.print(table)
@@ -75,12 +80,13 @@ def _change(audit: Audit, group: str, metric: str, digits: int = 2) -> str:
 def _lines(audit: Audit) -> list[str]:
     """What is not of one group: strangers, the worst-off person, the cost."""
     lines = []
-    if value(audit, "original", IMPOSTORS, FROZEN_FAR) is not None:
-        accepted = _change(audit, IMPOSTORS, FROZEN_FAR, 4)
-        lines.append(
-            f"pairs of strangers accepted at the frozen threshold (cosine {plain(threshold(audit)[1])}): {accepted}"
-        )
-    worst = audit.get("worst", {}).get("unlearned", {}).get(TAR)
+    if any(floor_value(audit, name, "forget", "rank1") is not None for name in FLOORS):
+        lines.append("floor: what knows no identity reaches on the forgotten people's unseen photos")
+    far = leading(audit, FROZEN_FAR)
+    if value(audit, "original", IMPOSTORS, far) is not None:
+        accepted = _change(audit, IMPOSTORS, far, 4)
+        lines.append(f"strangers accepted at the frozen threshold (cosine {plain(threshold(audit)[1])}): {accepted}")
+    worst = audit.get("worst", {}).get("unlearned", {}).get(leading(audit, TAR))
     if worst is not None:
         change = f"{plain(worst['original'])} → {plain(worst['value'])}"
         lines.append(f"worst-off of the others: {worst['person']} ({worst['group']}), accepted {change}")

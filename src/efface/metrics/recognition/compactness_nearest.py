@@ -7,7 +7,7 @@ import numpy as np
 
 from efface.metrics.metric import Metric
 from efface.metrics.protocol import ByPerson, Evaluation
-from efface.metrics.scores import cosines
+from efface.targets.cosines import cosines
 
 
 @dataclass(frozen=True, kw_only=True)

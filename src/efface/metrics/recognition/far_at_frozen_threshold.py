@@ -1,11 +1,12 @@
 """Whether strangers are still told apart: where a collapse of the whole space shows first (protocol, line 13)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from efface.metrics.metric import Metric
+from efface.metrics.metric import Metric, rate_text
 from efface.metrics.protocol import IMPOSTORS, ByPerson, Evaluation
 
 
@@ -17,12 +18,15 @@ class FarAtFrozenThreshold(Metric):
     recognised: ClassVar[Literal["higher", "lower"]] = "lower"
     pairs_of_people: ClassVar[bool] = True
 
+    audited: ClassVar[tuple[Mapping[str, Any], ...]] = ({"far": 1e-2}, {"far": 1e-3})
+
     far: float = 1e-3
     """False accept rate of the threshold, under the original model."""
 
     @property
     def key(self) -> str:
-        return "far_at_frozen_threshold"
+        name = "far_at_frozen_threshold"  # that of 1e-3, which the gate is about, has no rate in its key
+        return name if self.far == 1e-3 else f"{name}@far={rate_text(self.far)}"
 
     def measure(self, evaluation: Evaluation, group: str) -> ByPerson:
         threshold = evaluation.frozen.impostors.threshold(self.far)

@@ -7,7 +7,8 @@ import numpy as np
 
 from efface.metrics.metric import Metric
 from efface.metrics.protocol import ByPerson, Evaluation
-from efface.metrics.scores import accepted, pair_scores
+from efface.metrics.scores import accepted
+from efface.targets.cosines import pair_scores
 
 
 @dataclass(frozen=True, kw_only=True)

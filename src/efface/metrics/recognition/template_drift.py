@@ -7,7 +7,7 @@ import numpy as np
 
 from efface.metrics.metric import Metric
 from efface.metrics.protocol import SEARCHES, ByPerson, Evaluation
-from efface.metrics.scores import paired_cosines
+from efface.targets.cosines import paired_cosines
 
 
 @dataclass(frozen=True, kw_only=True)
