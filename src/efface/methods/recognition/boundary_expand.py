@@ -35,7 +35,7 @@ class BoundaryExpand(Unlearner):
     paper: ClassVar = "Boundary Expand, Chen et al., CVPR 2023"
     objective: ClassVar = "head_accuracy"
 
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of SGD with momentum 0.9; paper: 1e-5."""
     steps: PositiveInt = 100
     """Optimiser steps; paper: 10 epochs."""

@@ -47,7 +47,7 @@ class Dispersion(Unlearner):
     """Which dispersion; paper: uniform and hard."""
     temperature: PositiveFloat = 2.0
     """t of the uniform loss, no unit; paper: not known to us."""
-    retain_weight: NonNegativeFloat = 5.0
+    retain_weight: NonNegativeFloat = 80.0
     """Weight of the retain term, no unit; 0 leaves it out; paper: not known to us."""
     variations: NonNegativeInt = 3
     """Guesses at unseen photos per seen photo in a batch; 0 for none; paper: none."""

@@ -5,7 +5,7 @@ Paper: ESC, "Erasing Space Concept for Knowledge Deletion" (CVPR 2025), its trai
     y -> (I − U Uᵀ) y
 
 paper's value / ours: SVD of all forgotten features together / of each forgotten person's unit embeddings, the
-directions then put together (`directions` 0: as the paper); top 1.5 % of the dimension / 5 directions per person;
+directions then put together (`directions` 0: as the paper); top 1.5 % of the dimension / 4 directions per person;
 features before a classifier / the embedding itself, by composing the projection with the last linear map, so that
 names and shapes of the weights stay.
 
@@ -33,7 +33,7 @@ class Esc(Unlearner):
     paper: ClassVar = "ESC, CVPR 2025"
     objective: ClassVar = "pair_cosine"
 
-    directions: NonNegativeInt = 5
+    directions: NonNegativeInt = 4
     """Directions per forgotten person; 0: the paper's `share`. Paper: no such setting."""
     share: NonNegativeFloat = 0.015
     """Directions in all as a share of the dimension, where `directions` is 0; paper: 0.015."""

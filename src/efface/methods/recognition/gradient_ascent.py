@@ -36,7 +36,7 @@ class GradientAscent(Unlearner):
 
     bound: NonNegativeFloat = 1.0
     """Plain cross-entropy above which a photo has no gradient, in units of log(classes); paper: none."""
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 1e-3
     """Of SGD with momentum 0.9; paper: 5e-5 (VGGFace2), 1e-4 (CIFAR-10)."""
     steps: PositiveInt = 100
     """Optimiser steps; paper: 20 epochs."""
