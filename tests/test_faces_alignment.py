@@ -129,7 +129,7 @@ def test_aligned_photos_must_be_square(picture):
 
 
 def test_photos_that_need_a_detector_say_so(picture):
-    with pytest.raises(EffaceError, match=r"detector: found none.*give `detector: FOLDER`"):
+    with pytest.raises(EffaceError, match=r"detector: found none.*give --detector FOLDER"):
         align(People.of([Photo("a", "a/1", data=png(picture))]))
 
 

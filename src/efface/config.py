@@ -234,6 +234,11 @@ def _expanded(value: Any, source: str, key: str = "") -> Any:
     return os.environ[name] + value[named.end() :]
 
 
+def _option(key: str) -> str:
+    """How the command line says a key that has to be there."""
+    return {"model": "--model NAME --weights FILE", "faces": "--faces FOLDER"}.get(key, f"--set {key}=...")
+
+
 PLAINER = {
     "a valid tuple": "a list",
     "^a valid string$": "a text; put it in quotes",
@@ -247,7 +252,11 @@ def _one_line(error: ValidationError, source: str) -> str:
     first, *more = error.errors()
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
     found = "nothing" if first["type"] == "missing" or first["input"] is None else repr(first["input"])[:80]
-    expected = "this key" if first["type"] == "missing" else re.sub(r"^Input should be ", "", first["msg"])
+    expected = (
+        f"it; give it in YAML or as {_option(key)}"
+        if first["type"] == "missing"
+        else re.sub(r"^Input should be ", "", first["msg"])
+    )
     for said, better in PLAINER.items():
         expected = re.sub(said, better, expected)
     return f"{source}: {key}: found {found}, expected {expected}" + (f" (and {len(more)} more)" if more else "")

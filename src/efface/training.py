@@ -113,6 +113,7 @@ def fit(
         module.load_state_dict(state["module"])
         optimiser.load_state_dict(state["optimiser"])
         generator.set_state(state["generator"])
+        current.watcher.say(f"stage {current.stage}: resuming after step {start} of {steps}")
         current.began = min(current.began, time.perf_counter() - state["seconds"])
     with current.watcher.track(f"training, stage {current.stage}", steps) as tick:
         tick(start)

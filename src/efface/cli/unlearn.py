@@ -29,7 +29,7 @@ def unlearn(
     method: Annotated[str | None, typer.Option(help="Unlearning method; see `efface methods`.")] = None,
     detector: Detector = None,
     settings: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the result; must not exist yet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the result; must not exist yet [efface-run].")] = None,
     seed: Seed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")] = False,
     tiny: Tiny = False,

@@ -57,7 +57,7 @@ def align(
         else:
             raise EffaceError(
                 f"detector: found none, and the photos ({photos[0].name}, ...) are not aligned crops; give "
-                "`detector: FOLDER` with MTCNN's pnet.pt, rnet.pt and onet.pt"
+                "--detector FOLDER (YAML: detector) with MTCNN's pnet.pt, rnet.pt and onet.pt"
             )
         if found.crop is None:
             no_face.append(photo.name)
