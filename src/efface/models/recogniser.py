@@ -65,6 +65,12 @@ class Recogniser(ABC):
         return tensors
 
 
+def weights_beside(file: str) -> Path | None:
+    """The safetensors file of a network's own name in the folder of its module; None where it has not come along."""
+    path = Path(file).with_suffix(".safetensors")
+    return path if path.is_file() else None
+
+
 @torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
     """Draw the weights of a network anew, from `generator` alone, and return it: convolutions and linear maps normal
