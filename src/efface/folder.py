@@ -58,12 +58,15 @@ class RunFolder:
 
 
 @contextmanager
-def run_folder(out: Path, config: str, resume: bool, say: Say, mark: str | None = None) -> Iterator[RunFolder]:
+def run_folder(
+    out: Path, config: str, resume: bool, say: Say, mark: str | None = None, told: str = "config.yaml"
+) -> Iterator[RunFolder]:
     """Open OUT.partial for a run of this configuration (YAML) and rename it to OUT at the end of the block.
 
     resume: continue in an OUT.partial that the same configuration left behind.
     mark: name of an empty file that says whose the folder is: an OUT that holds it is replaced when the new one is
     whole, and an OUT.partial of another configuration that holds it is begun anew.
+    told: name of the file that keeps the configuration.
     Raises EffaceError where OUT is taken, OUT.partial is of another run or another process, or the disk refuses. Where
     the block fails before there is a checkpoint, nothing is left behind: mend the mistake and run the command again.
     """
@@ -73,14 +76,14 @@ def run_folder(out: Path, config: str, resume: bool, say: Say, mark: str | None 
     try:
         if out.exists() and not (mark and (out / mark).is_file()):
             raise EffaceError(f"{out}: exists already; choose another --out or remove it")
-        if partial.exists() and mark and (partial / mark).is_file() and _differences(partial, config):
+        if partial.exists() and mark and (partial / mark).is_file() and _differences(partial / told, config):
             shutil.rmtree(partial)
         if partial.exists():
-            _check_same(partial, config, resume)
+            _check_same(partial, told, config, resume)
         else:
             partial.mkdir(parents=True)
             mine = True
-            write_text(partial / "config.yaml", config)
+            write_text(partial / told, config)
             if mark:
                 (partial / mark).touch()
         with _locked(partial):
@@ -116,11 +119,11 @@ def _locked(partial: Path) -> Iterator[None]:
         lock.release()
 
 
-def _differences(partial: Path, config: str) -> list[str]:
-    """Keys in which the folder's configuration differs from this one; all of them where it cannot be read."""
+def _differences(path: Path, config: str) -> list[str]:
+    """Keys in which a stored configuration differs from this one; all of them where it cannot be read."""
     wanted = yaml.safe_load(config)
     try:
-        found = yaml.safe_load((partial / "config.yaml").read_text(encoding="utf-8"))
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         found = None
     if not isinstance(found, dict):
@@ -128,11 +131,11 @@ def _differences(partial: Path, config: str) -> list[str]:
     return sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
 
 
-def _check_same(partial: Path, config: str, resume: bool) -> None:
+def _check_same(partial: Path, told: str, config: str, resume: bool) -> None:
     """An OUT.partial may be continued only when asked, and only by the configuration that began it."""
     if not resume:
         raise EffaceError(f"{partial}: found an unfinished run; continue it with --resume or remove it")
-    different = _differences(partial, config)
+    different = _differences(partial / told, config)
     if different:
         raise EffaceError(
             f"{partial}: found an unfinished run of another configuration (differs in {', '.join(different)}); "

@@ -42,7 +42,7 @@ def align(
 ) -> tuple[Crops, AlignmentNotes]:
     """The crops of all photos in the order of `people`, and what was found on the way.
 
-    detector: not needed where the photos are aligned already. tick: told 1 after each photo.
+    detector: not needed where the photos are aligned already or know their alignment. tick: told 1 after each photo.
     Raises EffaceError for a photo that cannot be read (naming its file), for photos that need a detector where none is
     given, and where no face is found in any photo.
     """
@@ -52,11 +52,13 @@ def align(
     for photo in photos:
         if people.aligned:
             found = Found(1, read_aligned(photo))
+        elif photo.alignment is not None:
+            found = Found(1, warp(photo.pixels(), np.reshape(photo.alignment, (2, 3))))
         elif detector is not None:
             found = align_photo(photo, detector, cache)
         else:
             raise EffaceError(
-                f"detector: found none, and the photos ({photos[0].name}, ...) are not aligned crops; give "
+                f"detector: found none, and the photos ({photo.name}, ...) are not aligned crops; give "
                 "--detector FOLDER (YAML: detector) with MTCNN's pnet.pt, rnet.pt and onet.pt"
             )
         if found.crop is None:
@@ -82,7 +84,7 @@ def align_photo(photo: Photo, detector: Detector, cache: CropCache | None = None
     if found is None:
         pixels = photo.pixels()
         faces = detector.find(pixels)
-        crop = warp(pixels, similarity(faces[0].landmarks, TEMPLATE)) if faces else None
+        crop = warp(pixels, alignment_of(faces[0].landmarks)) if faces else None
         found = Found(len(faces), crop)
         if cache:
             cache.put(key, found)
@@ -107,6 +109,11 @@ def read_aligned(photo: Photo) -> np.ndarray:
     if width == SIZE:
         return pixels
     return np.asarray(Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def alignment_of(five: np.ndarray) -> np.ndarray:
+    """The matrix [2, 3] that maps a photo with these five landmarks [5, 2] to the template."""
+    return similarity(five, TEMPLATE)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

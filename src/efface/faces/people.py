@@ -35,6 +35,9 @@ class Photo:
     span: tuple[int, int] | None = None
     """(offset, length) in bytes within `path`; None is the whole file."""
     data: bytes | None = field(default=None, repr=False)
+    alignment: tuple[float, ...] | None = None
+    """Six numbers, row by row of the 2 × 3 matrix that maps the photo to the 112 × 112 ArcFace template, where it is
+    known: no face is looked for then."""
 
     def encoded(self) -> bytes:
         """The stored bytes of the picture file."""

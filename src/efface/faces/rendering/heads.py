@@ -51,7 +51,7 @@ class Heads:
         folder FaceXModel. Both give equal arrays. Raises EffaceError where something is missing or does not fit."""
         if path.is_dir():
             places = (PACKED, NEUTRAL, f"FaceXModel/{NEUTRAL}")
-            path = path / first_of(path, places, "head model (ICT-FaceKit)").relative_to(path)
+            path = first_of(path, places, "head model (ICT-FaceKit)")
         else:
             file_at(path, f"such as {PACKED}, or the folder of ICT-FaceKit")
         heads = _official(path.parent) if path.name == NEUTRAL else _packed(path)
