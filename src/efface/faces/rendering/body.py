@@ -3,6 +3,7 @@ None of it depends on the person."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -163,7 +164,7 @@ def _with_skirt(heads: Heads, triangles: np.ndarray) -> tuple[Heads, np.ndarray]
     ring = {int(v): i for i, v in enumerate(loop)}
     first, added = len(heads.base), []
     rings = [loop] + [first + len(loop) * k + np.arange(len(loop)) for k in range(len(SKIRT))]
-    for upper, lower in zip(rings, rings[1:], strict=False):
+    for upper, lower in pairwise(rings):
         a, b = (np.array([ring[int(v)] for v in rim[:, i]]) for i in (0, 1))
         added += [np.stack([upper[b], upper[a], lower[a]], 1), np.stack([upper[b], lower[a], lower[b]], 1)]
 

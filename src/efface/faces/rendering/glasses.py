@@ -61,10 +61,12 @@ def build(glasses: Glasses, marks: np.ndarray, ears: np.ndarray) -> tuple[np.nda
         outer = side * (abs(centre[0]) + glasses.width)
         hinge = np.array([outer, eye[1] + 0.45, front - 0.05 * max(abs(outer) - 1, 0) ** 2])
         ear = ears[0 if side > 0 else 1]
-        tubes.append(np.linspace(hinge, ear + [side * 0.25, 0.35, 0], 10))
+        tubes.append(np.linspace(hinge, ear + np.array([side * 0.25, 0.35, 0]), 10))
     inner = abs(marks[42:48].mean(0)[0]) + 0.12 - glasses.width
     top = marks[42:48].mean(0)[1] + 0.2
-    tubes.append(np.stack([np.linspace(-inner, inner, 7), top + 0.25 * np.cos(np.linspace(-1.5, 1.5, 7)), np.full(7, front)], 1))
+    tubes.append(
+        np.stack([np.linspace(-inner, inner, 7), top + 0.25 * np.cos(np.linspace(-1.5, 1.5, 7)), np.full(7, front)], 1)
+    )
     points, triangles, first = [], [], 0
     for line in tubes:
         made, joined = _tube(line, glasses.thickness)

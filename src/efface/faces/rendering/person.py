@@ -9,7 +9,14 @@ from efface.faces.rendering.hair import Hair, draw_hair
 from efface.faces.rendering.skin import Skin, draw_skin
 
 IRISES = np.array(
-    [[0.060, 0.026, 0.010], [0.110, 0.050, 0.018], [0.17, 0.10, 0.035], [0.13, 0.16, 0.07], [0.11, 0.20, 0.32], [0.17, 0.21, 0.24]]
+    [
+        [0.060, 0.026, 0.010],
+        [0.110, 0.050, 0.018],
+        [0.17, 0.10, 0.035],
+        [0.13, 0.16, 0.07],
+        [0.11, 0.20, 0.32],
+        [0.17, 0.21, 0.24],
+    ]
 )
 """Linear RGB of irises: dark brown, brown, hazel, green, blue, grey (ours, by eye)."""
 
@@ -40,7 +47,7 @@ def draw_person(rng: np.random.Generator, modes: int) -> Person:
     chances = np.array([1.0, 1.0, 0.7 * light, 0.35 * light, 0.9 * light**2, 0.35 * light**2])
     iris = IRISES[rng.choice(len(IRISES), p=chances / chances.sum())] * np.exp(rng.normal(0, 0.22, 3))
     hair = draw_hair(rng)
-    while np.mean(hair.colour) > 0.03 + 0.5 * light and not hair_is_grey(hair) and rng.random() > 0.03:
+    while hair.colour().mean() > 0.03 + 0.5 * light and hair.grey == 0 and rng.random() > 0.03:
         hair = draw_hair(rng)
     return Person(
         shape=shape,
@@ -51,9 +58,3 @@ def draw_person(rng: np.random.Generator, modes: int) -> Person:
         iris_size=float(rng.uniform(0.385, 0.43)),
         redness=float(rng.uniform(0.1, 0.7)),
     )
-
-
-def hair_is_grey(hair: Hair) -> bool:
-    """Grey and white hair comes with every skin."""
-    colour = np.asarray(hair.colour)
-    return bool(colour.max() - colour.min() < 0.25 * colour.max())

@@ -13,7 +13,11 @@ def backdrop(shot: Shot, side: int) -> np.ndarray:
     level = np.exp(rng.normal(-1.3, 0.7))
     hue = np.exp(rng.normal(0, 0.18, 3))
     spread = rng.uniform(0.05, 0.8)
-    grid = level * hue * np.exp(spread * (rng.normal(0, 1, (coarse, coarse, 1)) + rng.normal(0, 0.14, (coarse, coarse, 3))))
+    grid = (
+        level
+        * hue
+        * np.exp(spread * (rng.normal(0, 1, (coarse, coarse, 1)) + rng.normal(0, 0.14, (coarse, coarse, 3))))
+    )
     if rng.random() < 0.5:  # an edge: a door, the horizon
         axis, at = int(rng.integers(2)), int(rng.integers(1, coarse))
         part = [slice(None), slice(None)]
@@ -65,7 +69,15 @@ def develop(colour: np.ndarray, index: np.ndarray, shot: Shot, size: int) -> np.
     grain = rng.standard_normal(small.shape, np.float32)
     grain[1:, 1:] += 0.5 * grain[:-1, :-1]
     out = np.empty((size, size, 3), np.uint8)
-    _tone(small, np.float32(gain), np.float32(shot.contrast), np.float32(shot.saturation), grain, np.float32(shot.noise), out)
+    _tone(
+        small,
+        np.float32(gain),
+        np.float32(shot.contrast),
+        np.float32(shot.saturation),
+        grain,
+        np.float32(shot.noise),
+        out,
+    )
     return out
 
 

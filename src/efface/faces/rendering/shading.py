@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from efface.faces.rendering.body import EYE, FRAME, MOUTH, SKIN, SOCKET, TEETH
+from efface.faces.rendering.body import EYE, MOUTH, SKIN, SOCKET, TEETH
 from efface.faces.rendering.noise import value
 
 WRAP = np.array([0.42, 0.20, 0.13], np.float32)
@@ -12,7 +12,7 @@ WRAP = np.array([0.42, 0.20, 0.13], np.float32)
 
 @njit(cache=True)
 def lookup(height, matrix, x, y, z, bias):
-    """Share of light that reaches a point: four comparisons in the shadow map, weighted bilinearly, over 3 × 3 texels."""
+    """Share of light that reaches a point: comparisons in the shadow map over 3 × 3 texels, weighted bilinearly."""
     column = matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + matrix[0, 3]
     row = matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + matrix[1, 3]
     here = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3] + bias
@@ -148,4 +148,6 @@ def shade(
                     bent = max(0.0, (cosine + wrap[d]) / (1.0 + wrap[d]))
                     # under the skin light also creeps a little into a shadow's edge, red the furthest
                     open_ = shadow + (1.0 - shadow) * 0.5 * wrap[d] * shadow if soft > 0 else shadow
-                    colour[r, c, d] += strengths[light, d] * (base[d] * bent * open_ + glint * shadow * max(cosine, 0.0))
+                    colour[r, c, d] += strengths[light, d] * (
+                        base[d] * bent * open_ + glint * shadow * max(cosine, 0.0)
+                    )

@@ -1,6 +1,7 @@
 """Skin: where pigment and blood lie on the face, and the colour that they make."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -92,7 +93,9 @@ class Zones:
         rings = np.maximum(*eyes) * front
         rings = np.maximum(rings, _blob(p, (3.0, 1.9, 9.6), 1.1))
         lids = np.maximum(*[_along(p, marks[a : a + 4], 0.13) for a in (36, 42)]) * front
-        lids = np.maximum(lids, 0.35 * np.maximum(*[_along(p, marks[a], 0.1) for a in ([39, 40, 41, 36], [45, 46, 47, 42])]) * front)
+        lids = np.maximum(
+            lids, 0.35 * np.maximum(*[_along(p, marks[a], 0.1) for a in ([39, 40, 41, 36], [45, 46, 47, 42])]) * front
+        )
         cheek = np.interp(x, [0, 0.9, 2.6, 3.6, 5.6, 7.0, 7.6], [-1.5, -1.55, -2.2, -3.0, -2.6, -0.3, 2.2])
         beard = (1 - _step(y, cheek - 0.35, cheek + 0.25)) * _step(y + 0.55 * z, -7.5, -5.0) * _step(z, 1.5, 3.0)
         beard *= (1 - lips) * (1 - 0.75 * _blob(p, (1.9, -5.0, 10.6), 0.6))
@@ -100,7 +103,14 @@ class Zones:
         brow = sum(
             _along(p, np.array([[-3.4, h, 9.6], [0, h + 0.35, 11.0], [3.4, h, 9.6]]), 0.13) for h in (7.2, 7.9, 8.6)
         )
-        lines = np.clip(folds + 0.5 * brow + 0.6 * _along(p, np.array([[4.7, 3.1, 8.4], [5.9, 2.6, 7.0]]), 0.3, mirrored=True), 0, 1) * front
+        lines = (
+            np.clip(
+                folds + 0.5 * brow + 0.6 * _along(p, np.array([[4.7, 3.1, 8.4], [5.9, 2.6, 7.0]]), 0.3, mirrored=True),
+                0,
+                1,
+            )
+            * front
+        )
         return cls(p, *(a.astype(np.float32) for a in (lips, flush.clip(0, 1), rings, beard, lids, lines)))
 
 
@@ -120,7 +130,7 @@ def _along(p: np.ndarray, line: np.ndarray, width: float, mirrored: bool = False
     """1 on a line through points [k, 3], falling off over `width`."""
     q = np.concatenate([np.abs(p[..., :1]), p[..., 1:]], -1) if mirrored else p
     nearest = np.full(p.shape[:2], np.inf)
-    for a, b in zip(line, line[1:], strict=False):
+    for a, b in pairwise(line):
         t = (((q - a) @ (b - a)) / ((b - a) @ (b - a))).clip(0, 1)[..., None]
         nearest = np.minimum(nearest, ((q - a - t * (b - a)) ** 2).sum(-1))
     return np.exp(-nearest / width**2)

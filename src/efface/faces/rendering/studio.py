@@ -49,17 +49,18 @@ class Studio:
         """JPEG bytes and record of each of the person's photos. The same (seed, person, photo, size) give the same
         bytes, whatever else was rendered before."""
         who = self.person(person)
-        model = _Model.of(self, who)
+        model = Model.of(self.body, self.zones, who)
         for number in photos:
             shot = self.shot(person, number, who)
-            pixels = render(model, shot, size)
+            points = model.posed(shot)
+            pixels = render(model, points, shot, size)
             file = io.BytesIO()
             Image.fromarray(pixels).save(file, "JPEG", quality=shot.quality, subsampling=0)
-            yield file.getvalue(), _record(model, shot, f"person-{person:03d}", number, size)
+            yield file.getvalue(), _record(model, points, shot, f"person-{person:03d}", number, size)
 
 
 @dataclass(frozen=True)
-class _Model:
+class Model:
     """One person's mesh, textures and hair, ready for photos."""
 
     body: Body
@@ -72,13 +73,12 @@ class _Model:
     """Vertices and triangles of the glasses."""
 
     @classmethod
-    def of(cls, studio: Studio, person: Person) -> "_Model":
-        body, zones = studio.body, studio.zones
+    def of(cls, body: Body, zones: Zones, person: Person) -> "Model":
         heads = body.heads
         neutral = np.empty_like(heads.base)
         raster.mix(heads.base, heads.identity, np.arange(len(person.shape)), person.shape, neutral)
-        covered = body.over_texture(hair.scalp_mask(heads, person.hair))
-        texture = skin.paint(zones, person.skin, covered, np.asarray(person.hair.colour))
+        covered = body.over_texture(person.hair.scalp_mask(heads))
+        texture = skin.paint(zones, person.skin, covered, person.hair.colour())
         grown = hair.grow(heads, neutral, person.hair, np.random.default_rng(person.skin.seed))
         sides = heads.base[:9409]
         left = int(np.argmax(np.where(np.abs(sides[:, 1] - 3.6) < 0.8, sides[:, 0], -99)))
@@ -109,10 +109,9 @@ class _Model:
         return np.array([[*_ball_centre(self.neutral[a:b]), *forward, *rest] for a, b in EYES], np.float32)
 
 
-def render(model: _Model, shot: Shot, size: int) -> np.ndarray:
-    """One photo, uint8 [size, size, 3] RGB."""
+def render(model: Model, points: np.ndarray, shot: Shot, size: int) -> np.ndarray:
+    """One photo, uint8 [size, size, 3] RGB. points: the posed vertices."""
     body, side = model.body, size * SAMPLES
-    points = model.posed(shot)
     triangles, part, texels = body.triangles, body.part, body.texels
     canonical, occlusion = body.heads.base, body.occlusion
     if shot.glasses:
@@ -133,7 +132,8 @@ def render(model: _Model, shot: Shot, size: int) -> np.ndarray:
     raster.fill(screen, triangles, depth, index, weights, True)
     shadow = Shadow.towards(shot.key[0], SHADOW)
     shadow.add(points, triangles)
-    strands.fill_height(model.strands, points, body.heads.triangles, shadow.matrix, shadow.height)
+    hairs = strands.place(model.strands, body.heads.triangles, points)
+    strands.cast(model.strands, hairs, shadow.matrix, shadow.height)
     lights = np.stack([shot.key[0], shot.fill[0]]).astype(np.float32)
     strengths = np.stack([shot.key[1], shot.fill[1]]).astype(np.float32)
     colour = backdrop(shot, side)
@@ -143,13 +143,16 @@ def render(model: _Model, shot: Shot, size: int) -> np.ndarray:
         shot.cloth, np.float32(shot.collar), frame, place, lights, strengths, shot.ambient, shadow.height,
         shadow.matrix, np.float32(model.person.skin.shine), model.person.skin.seed, colour,
     )  # fmt: skip
-    strands.draw(...)
+    strands.draw(
+        model.strands, hairs, (axes, place, focal, centre, centre), lights, strengths, shot.ambient, shadow.matrix,
+        shadow.height, depth, colour,
+    )  # fmt: skip
     return develop(colour, index, shot, size)
 
 
-def _record(model: _Model, shot: Shot, name: str, photo: int, size: int) -> PhotoRecord:
+def _record(model: Model, points: np.ndarray, shot: Shot, name: str, photo: int, size: int) -> PhotoRecord:
     camera = Camera.of(shot)
-    marks = camera.pixels(model.posed(shot)[model.body.heads.landmarks].astype(np.float64), size)
+    marks = camera.pixels(points[model.body.heads.landmarks].astype(np.float64), size)
     five = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[30], marks[48], marks[54]])
     light = {
         "key": [*shot.key[0].tolist(), *shot.key[1].tolist()],
