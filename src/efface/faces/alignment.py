@@ -38,16 +38,22 @@ class AlignmentNotes:
 
 
 def align(
-    people: People, detector: Detector | None = None, cache: CropCache | None = None, tick: Tick | None = None
+    people: People,
+    detector: Detector | None = None,
+    cache: CropCache | None = None,
+    tick: Tick | None = None,
+    pixels: torch.Tensor | None = None,
 ) -> tuple[Crops, AlignmentNotes]:
     """The crops of all photos in the order of `people`, and what was found on the way.
 
     detector: not needed where the photos are aligned already or know their alignment. tick: told 1 after each photo.
+    pixels: where the crops go, uint8 [photos, 3, 112, 112]; None makes room in memory.
     Raises EffaceError for a photo that cannot be read (naming its file), for photos that need a detector where none is
     given, and where no face is found in any photo.
     """
     photos = [photo for group in people.photos.values() for photo in group]
-    pixels = torch.empty((len(photos), 3, SIZE, SIZE), dtype=torch.uint8)
+    if pixels is None:
+        pixels = torch.empty((len(photos), 3, SIZE, SIZE), dtype=torch.uint8)
     kept, no_face, several = [], [], []
     for photo in photos:
         if people.aligned:
