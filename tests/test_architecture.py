@@ -23,6 +23,7 @@ LEVELS = (
     {"methods", "attacks", "metrics", "report", "gallery"},
     {"config"},
     {"run"},
+    {"recipes"},
     {"cli", "service"},
     {"testing"},
 )

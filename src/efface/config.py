@@ -15,7 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from efface import registry
 from efface.errors import EffaceError
 
-ENTRIES = ("model", "faces", "method", "judge", "retrained")
+ENTRIES = ("model", "faces", "method", "judge", "retrained", "validation")
 """Keys that hold an entry of a registry."""
 
 PATHS = ("path", "pairs", "weights", "detector", "out")
@@ -43,27 +43,30 @@ class Named:
         return {"name": self.name} | weights | {k: _plain(v) for k, v in self.fields().items()}
 
 
-def _entry(kind: str) -> Any:
-    """A pydantic type: a mapping with `name` and the named entry's own fields becomes a `Named`."""
-    is_model = kind.startswith("models")
+def entry(kind: str, weights: bool = True) -> Any:
+    """A pydantic type: a mapping with `name` and the named entry's own fields becomes a `Named`.
 
-    def read(found: Any) -> Named:
-        fields = {"name": found} if isinstance(found, str) else found
-        known = registry.names(kind)
-        if not isinstance(fields, Mapping):
-            raise PydanticCustomError("entry", "a mapping with `name` and the fields of that name")
-        fields = dict(fields)
-        name = fields.pop("name", None)
-        if not isinstance(name, str) or name not in known:
-            raise _at("name", name, "one of: " + ", ".join(known))
-        cls = registry.get(kind, name)
-        weights = fields.pop("weights", cls.shipped) if is_model else None
-        if is_model and not isinstance(weights, str | Path):
-            raise _at("weights", weights, "the path of a checkpoint")
-        value = _validate(cls, fields)
-        return Named(name, value, Path(weights) if isinstance(weights, str | Path) else None)
+    weights: whether a model comes with its checkpoint.
+    """
+    return Annotated[Named, PlainValidator(lambda found: _named(kind, found, weights))]
 
-    return Annotated[Named, PlainValidator(read)]
+
+def _named(kind: str, found: Any, weights: bool = True) -> Named:
+    fields = {"name": found} if isinstance(found, str) else found
+    known = registry.names(kind)
+    if not isinstance(fields, Mapping):
+        raise PydanticCustomError("entry", "a mapping with `name` and the fields of that name")
+    fields = dict(fields)
+    name = fields.pop("name", None)
+    if not isinstance(name, str) or name not in known:
+        raise _at("name", name, "one of: " + ", ".join(known))
+    cls = registry.get(kind, name)
+    checkpoint = None
+    if kind.startswith("models") and weights:
+        checkpoint = fields.pop("weights", cls.shipped)
+        if not isinstance(checkpoint, str | Path):
+            raise _at("weights", checkpoint, "the path of a checkpoint")
+    return Named(name, _validate(cls, fields), None if checkpoint is None else Path(checkpoint))
 
 
 def _at(key: str, found: Any, expected: str) -> ValidationError:
@@ -87,21 +90,21 @@ def _validate(cls: type[Any], fields: Mapping[str, Any]) -> Any:
 class RunConfig:
     """One run: who is forgotten, from which model, by which method, and where the result goes."""
 
-    model: _entry("models.recognition")  # pyright: ignore[reportInvalidTypeForm]
+    model: entry("models.recognition")  # pyright: ignore[reportInvalidTypeForm]
     """The recogniser to unlearn from: `name`, `weights`, and the fields of `efface models NAME`."""
-    faces: _entry("faces.datasets")  # pyright: ignore[reportInvalidTypeForm]
+    faces: entry("faces.datasets")  # pyright: ignore[reportInvalidTypeForm]
     """The photos: `name` and the fields of `efface datasets NAME`."""
     forget: tuple[str, ...] = ()
     """Identities to forget, by their name in the data set."""
     retain: tuple[str, ...] = ()
     """Identities whose seen photos the method may use; empty: as the protocol divides the others (5 of 9)."""
-    method: _entry("methods.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    method: entry("methods.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The unlearning method: `name` and the fields of `efface methods NAME`."""
     detector: Path | None = None
     """Folder with the face detector's pnet.pt, rnet.pt and onet.pt; not needed for photos that are aligned."""
-    judge: _entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    judge: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
     """A second recogniser, never part of any loss, that scores the same photos."""
-    retrained: _entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    retrained: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The reference trained without the forgotten people, where there is one."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random draw."""
@@ -141,15 +144,38 @@ def load(
 
     tiny: keep the method and its settings but run it for a few steps on drawn people and the tiny model.
     """
-    given: dict[str, Any] = {}
-    if path is not None:
-        given = _yaml(path)
+    given = _given(path, settings, overrides)
+    return parse(_tiny(given) if tiny else given, str(path) if path else "command line")
+
+
+def load_recipe(
+    path: Path | None,
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    tiny: bool = False,
+) -> Named:
+    """The same for a training: `name` says which recipe, the other keys are its fields.
+
+    tiny: what the recipe itself says is its dry run is laid over everything.
+    """
+    given = _given(path, settings, overrides)
+    source = str(path) if path else "command line"
+    name = given.get("name")
+    if tiny and name in registry.names("recipes"):
+        given |= registry.get("recipes", name).tiny
+    try:
+        return _named("recipes", _expanded(given, source))
+    except ValidationError as error:
+        raise EffaceError(_one_line(error, source)) from error
+
+
+def _given(path: Path | None, settings: Sequence[str], overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The YAML file, the command line's own options over it, then each `--set`."""
+    given: dict[str, Any] = {} if path is None else _yaml(path)
     _merge(given, overrides or {})
     for setting in settings:
         _set(given, setting)
-    if tiny:
-        given = _tiny(given)
-    return parse(given, str(path) if path else "command line")
+    return given
 
 
 def _tiny(given: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +194,7 @@ def _tiny(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def dump(config: RunConfig) -> str:
+def dump(config: RunConfig | Named) -> str:
     """The configuration as YAML that `load` reads back."""
     return yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
 

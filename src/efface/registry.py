@@ -17,7 +17,7 @@ from typing import Any, TypeGuard
 
 from efface.errors import EffaceError
 
-KINDS = ("methods.recognition", "metrics.recognition", "models.recognition", "faces.datasets")
+KINDS = ("methods.recognition", "metrics.recognition", "models.recognition", "faces.datasets", "recipes")
 """Packages below `efface` whose modules are found by name."""
 
 

@@ -1,12 +1,16 @@
-"""The one training loop. Gradient methods write their loss and hand it to `fit`; a run that is under way decides, by
-`session`, where checkpoints go and who is told of progress."""
+"""The one training loop. Gradient methods and recipes write their loss and hand it to `fit`; a run that is under way
+decides, by `session`, where checkpoints go and who is told of progress.
+
+Several processes (torchrun) each take their part of a batch, average the gradients and so stay equal; the first of them
+writes the checkpoints.
+"""
 
 import contextlib
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -29,6 +33,8 @@ class Session:
     """Where checkpoints are kept; None keeps none."""
     every: int = 50
     """Steps between checkpoints."""
+    pause: float = 0.0
+    """Seconds between checkpoints, at least; the last step has one all the same."""
     watcher: Watcher = field(default_factory=Quiet)
     """Told of every step."""
     stage: int = 0
@@ -68,10 +74,12 @@ _current: ContextVar[Session | None] = ContextVar("efface_training_session", def
 
 
 @contextmanager
-def session(folder: Path | None = None, watcher: Watcher | None = None, every: int = 50) -> Iterator[Session]:
+def session(
+    folder: Path | None = None, watcher: Watcher | None = None, every: int = 50, pause: float = 0.0
+) -> Iterator[Session]:
     """Collect cost, report progress and keep checkpoints for every `fit` inside the block. Where `folder` already
     holds checkpoints of an interrupted run, each `fit` continues from them to the same numbers."""
-    current = Session(folder, every, watcher or Quiet())
+    current = Session(folder, every, pause, watcher or Quiet())
     token = _current.set(current)
     try:
         yield current
@@ -85,39 +93,54 @@ def fit(
     draw: Callable[[torch.Generator], tuple[Tensor, ...]],
     loss: Callable[..., dict[str, Tensor]],
     *,
-    optimiser: torch.optim.Optimizer,
+    optimiser: torch.optim.Optimizer | Sequence[torch.optim.Optimizer],
     steps: int,
     generator: torch.Generator,
+    train_mode: bool = False,
+    schedule: Callable[[int], float] | None = None,
+    each: Callable[[int, Tensor], None] | None = None,
 ) -> None:
     """Minimise the sum of the loss terms, in place.
 
-    module: holds everything that is trained, on its device; it is put in evaluation mode, so BatchNorm stays frozen.
-    draw: draw(generator) -> tensors of one batch (first dimension: the batch); they are moved to the device.
+    module: holds everything that is trained, on its device, and whatever else an interrupted run has to find again.
+    draw: draw(generator) -> tensors of one batch (first dimension: the batch); they are moved to the device. Of
+    several processes, each draws its part.
     loss: loss(*batch) -> named scalar terms, summed.
-    optimiser: over the trainable parameters of `module`.
+    optimiser: over the trainable parameters of `module`; several where some parameters need another.
     steps: optimiser steps in all.
     generator: the only source of randomness (CPU); its state is in the checkpoint.
+    train_mode: training from scratch; else `module` is put in evaluation mode, so BatchNorm stays frozen.
+    schedule: schedule(step from 0) -> factor of the optimiser's rates.
+    each: each(steps done, the loss) is called after every step, before its checkpoint.
     Raises EffaceError when a loss is not finite.
     """
     current = _current.get() or Session()
-    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    optimisers = [optimiser] if isinstance(optimiser, torch.optim.Optimizer) else list(optimiser)
+    groups = [group for o in optimisers for group in o.param_groups]
+    trained = [p for group in groups for p in group["params"]]
     current.trainable_parameters = max(current.trainable_parameters, sum(p.numel() for p in trained))
     path = current.folder / f"stage-{current.stage}.pt" if current.folder else None
     current.stage += 1
     device = trained[0].device
     accelerator = Accelerator()
-    module.eval()
+    module.train(train_mode)
     state = _read(path, current.watcher) if path and path.exists() else None
     start, images = (state["step"], state["images"]) if state else (0, 0)
     if state:
         module.load_state_dict(state["module"])
-        optimiser.load_state_dict(state["optimiser"])
+        for one, kept in zip(optimisers, state["optimisers"], strict=True):
+            one.load_state_dict(kept)
+        groups = [group for o in optimisers for group in o.param_groups]
         generator.set_state(state["generator"])
         current.watcher.say(f"stage {current.stage}: resuming after step {start} of {steps}")
         current.began = min(current.began, time.perf_counter() - state["seconds"])
+    saved = time.monotonic()
     with current.watcher.track(f"training, stage {current.stage}", steps) as tick:
         tick(start)
         for step in range(start, steps):
+            if schedule:
+                for group in groups:
+                    group["lr"] = group.setdefault("initial_lr", group["lr"]) * schedule(step)
             batch = draw(generator)
             with accelerator.autocast():
                 terms = loss(*(t.to(device) for t in batch))
@@ -127,25 +150,46 @@ def fit(
                 raise EffaceError(
                     f"step {step + 1} of {steps}: found the loss {found}, expected it finite; lower the learning rate"
                 )
-            optimiser.zero_grad(set_to_none=True)
+            for one in optimisers:
+                one.zero_grad(set_to_none=True)
             accelerator.backward(total)
-            optimiser.step()
-            images += len(batch[0])
+            if accelerator.num_processes > 1:
+                _average_gradients(accelerator, trained)
+            for one in optimisers:
+                one.step()
+            images += len(batch[0]) * accelerator.num_processes
             tick(1)
-            if path and ((step + 1) % current.every == 0 or step + 1 == steps):
+            if each:
+                each(step + 1, total.detach())
+            due = (step + 1) % current.every == 0 and time.monotonic() - saved >= current.pause
+            if path and accelerator.is_main_process and (due or step + 1 == steps):
                 _save(
                     path,
                     {
                         "module": module.state_dict(),
-                        "optimiser": optimiser.state_dict(),
+                        "optimisers": [one.state_dict() for one in optimisers],
                         "generator": generator.get_state(),
                         "step": step + 1,
                         "images": images,
                         "seconds": time.perf_counter() - current.began,
                     },
                 )
+                saved = time.monotonic()
     current.steps += steps
     current.images_seen += images
+
+
+def _average_gradients(accelerator: Accelerator, trained: list[Tensor]) -> None:
+    """The mean over all processes, in place. Sparse gradients hold the same rows in each."""
+    values = []
+    for p in trained:
+        if p.grad is not None:
+            p.grad = p.grad.coalesce() if p.grad.is_sparse else p.grad
+            values.append(p.grad.values() if p.grad.is_sparse else p.grad)
+    flat = torch.cat([v.flatten() for v in values])
+    means = torch.as_tensor(accelerator.reduce(flat, reduction="mean")).split([v.numel() for v in values])
+    for value, mean in zip(values, means, strict=True):
+        value.copy_(mean.view_as(value))
 
 
 def _save(path: Path, state: dict[str, Any]) -> None:

@@ -25,9 +25,14 @@ class MarginHead(nn.Module, ABC):
             self.weight.copy_(F.normalize(torch.randn(self.weight.shape, generator=generator), dim=-1))
         return self
 
-    def forward(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits [n, classes] of unit embeddings [n, d]; the margin is applied to `labels` (int64 [n]) where given."""
-        cosines = embeddings @ F.normalize(self.weight, dim=-1).T
+    def forward(self, embeddings: Tensor, labels: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """Logits [n, classes] of unit embeddings [n, d]; the margin is applied to `labels` (int64 [n]) where given.
+
+        rows: int64 [k], only these classes have a logit, [n, k]; `labels` are then positions in `rows`, and the
+        gradient of `weight` is sparse.
+        """
+        weight = self.weight if rows is None else F.embedding(rows, self.weight, sparse=True)
+        cosines = embeddings @ F.normalize(weight, dim=-1).T
         if labels is not None:
             own = cosines.gather(1, labels[:, None])
             cosines = cosines.scatter(1, labels[:, None], self.with_margin(own))
@@ -36,6 +41,19 @@ class MarginHead(nn.Module, ABC):
     @abstractmethod
     def with_margin(self, cosines: Tensor) -> Tensor:
         """The labelled class's cosines, made smaller by the margin."""
+
+
+def sample_classes(labels: Tensor, classes: int, share: float, generator: torch.Generator) -> Tensor:
+    """Which classes have a logit in a step: those of the batch and as many others, drawn at random, as make up `share`
+    of all; int64 [k], ascending (Partial FC: An et al. 2022, arXiv 2203.15565, section 3.2).
+
+    labels: int64 [n]. classes: how many there are. share: 0 to 1.
+    """
+    wanted = max(1, round(share * classes))
+    order = torch.rand(classes, generator=generator)
+    order[labels] = 2.0  # the batch's own come first
+    own = int((order == 2.0).sum())
+    return order.topk(max(wanted, own)).indices.sort().values
 
 
 class CosFace(MarginHead):

@@ -101,6 +101,23 @@ def det(curves: Sequence[Curve], title: str) -> bytes:
     return _png(figure)
 
 
+def training_curve(losses: Mapping[int, float], figures: Mapping[str, Mapping[int, float]]) -> bytes:
+    """Loss by optimiser step, and on an axis of their own the numbers measured on people who were not trained on."""
+    figure, axes = _blank("", width=6.4)
+    axes.plot(list(losses), list(losses.values()), color=STRANGERS, linewidth=1.1, label="loss")
+    axes.set(xlabel="optimiser step", ylabel="loss")
+    axes.set_ylim(bottom=0)
+    shares = axes.twinx()
+    for (label, values), colour, style in zip(figures.items(), PEOPLE, ("-", "--", ":", "-.") * 2, strict=False):
+        shares.plot(list(values), list(values.values()), style, color=colour, linewidth=1.7, label=label)
+    shares.set(ylim=(0, 1.02))
+    shares.set_ylabel("share, of people not trained on", fontsize=9)
+    shares.tick_params(labelsize=8, color=STRANGERS)
+    shares.spines["top"].set_visible(False)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4, handlelength=1.6, columnspacing=1.2)
+    return _png(figure)
+
+
 def _deviate(rates: np.ndarray) -> np.ndarray:
     """Standard normal quantiles of rates, kept within the axes."""
     clipped = np.clip(rates, LOWEST, HIGHEST)
