@@ -26,12 +26,12 @@ class Glasses:
 
 
 def draw_glasses(rng: np.random.Generator) -> Glasses:
-    """One person in four wears glasses, most of these often."""
+    """One person in five wears glasses, most of these often."""
     metal = rng.random() < 0.35
     tone = rng.uniform(0.15, 0.5) if metal else rng.uniform(0.004, 0.06)
     tint = np.exp(rng.normal(0, 0.12 if metal else 0.45, 3))
     return Glasses(
-        wearing=float(rng.uniform(0.25, 0.8)) if rng.random() < 0.24 else float(0.02 * (rng.random() < 0.3)),
+        wearing=float(rng.uniform(0.3, 0.9)) if rng.random() < 0.2 else float(0.02 * (rng.random() < 0.3)),
         width=float(rng.uniform(2.35, 2.9)),
         height=float(rng.uniform(1.6, 2.4)),
         squareness=float(rng.uniform(2.0, 5.0)),

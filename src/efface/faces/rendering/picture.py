@@ -11,18 +11,21 @@ def backdrop(shot: Shot, side: int) -> np.ndarray:
     rng = np.random.default_rng(shot.backdrop)
     coarse = int(rng.integers(4, 12))
     level = np.exp(rng.normal(-1.3, 0.7))
-    hue = np.exp(rng.normal(0, 0.18, 3))
+    hue = np.exp(rng.normal(0, 1, 3) * [0.16, 0.05, 0.16])  # along yellow to blue, as indoors and out
     spread = rng.uniform(0.05, 0.8)
     grid = (
         level
         * hue
-        * np.exp(spread * (rng.normal(0, 1, (coarse, coarse, 1)) + rng.normal(0, 0.14, (coarse, coarse, 3))))
+        * np.exp(
+            spread
+            * (rng.normal(0, 1, (coarse, coarse, 1)) + rng.normal(0, 1, (coarse, coarse, 3)) * [0.12, 0.07, 0.14])
+        )
     )
     if rng.random() < 0.5:  # an edge: a door, the horizon
         axis, at = int(rng.integers(2)), int(rng.integers(1, coarse))
         part = [slice(None), slice(None)]
         part[axis] = slice(at, None)
-        grid[tuple(part)] *= np.exp(rng.normal(0, 0.7)) * np.exp(rng.normal(0, 0.12, 3))
+        grid[tuple(part)] *= np.exp(rng.normal(0, 0.7)) * np.exp(rng.normal(0, 1, 3) * [0.12, 0.06, 0.12])
     out = np.empty((side, side, 3), np.float32)
     _enlarge(grid.clip(0.003, 1.4).astype(np.float32), out)
     return out

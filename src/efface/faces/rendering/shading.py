@@ -100,7 +100,7 @@ def shade(
                 streak = 0.85 + 0.3 * value(ex / length * 14.0, ey / length * 14.0, 3.0, seed + 7)
                 corner = red * min(1.0, max(0.0, (away - 0.55) * 2.0))
                 for d in range(3):
-                    white = 0.50 - 0.03 * (d == 2) - corner * (0.10 if d == 0 else 0.26)
+                    white = 0.58 - 0.03 * (d == 2) - corner * (0.10 if d == 0 else 0.26)
                     inner = eyes[side, 6 + d] * ring * streak * (1.25 - 0.5 * away / iris) * hole + 0.004
                     base[d] = white * edge + inner * (1.0 - edge)
                 hidden = 0.30 + 0.55 * hidden

@@ -76,7 +76,7 @@ def draw_shot(rng: np.random.Generator, names: tuple[str, ...], glasses: float) 
     key = _direction(around, up)
     opposite = _direction(view - (around - view) * rng.uniform(0.4, 1.2), np.radians(rng.uniform(-10, 35)))
     warm = rng.uniform(-1, 1)
-    hard = rng.uniform(0.45, 1.6)
+    hard = rng.uniform(0.4, 1.35)
     return Shot(
         yaw=float(view),
         pitch=float(np.radians(pitch)),
@@ -88,7 +88,7 @@ def draw_shot(rng: np.random.Generator, names: tuple[str, ...], glasses: float) 
         gaze=gaze,
         key=(key, (hard * _tint(warm + rng.normal(0, 0.3))).astype(np.float32)),
         fill=(opposite, (rng.uniform(0.05, 0.4) * _tint(rng.normal(0, 0.6))).astype(np.float32)),
-        ambient=(rng.uniform(0.16, 0.5) * _tint(-0.4 * warm + rng.normal(0, 0.25))).astype(np.float32),
+        ambient=(rng.uniform(0.2, 0.52) * _tint(-0.4 * warm + rng.normal(0, 0.25))).astype(np.float32),
         glasses=bool(rng.random() < glasses),
         cloth=_cloth(rng),
         collar=float(rng.uniform(-17, -12)),
@@ -96,8 +96,8 @@ def draw_shot(rng: np.random.Generator, names: tuple[str, ...], glasses: float) 
         exposure=float(np.exp(rng.normal(0, 0.16))),
         contrast=float(np.exp(rng.normal(0, 0.10))),
         saturation=float(np.clip(np.exp(rng.normal(0, 0.14)), 0.6, 1.35)) if rng.random() > 0.03 else 0.0,
-        blur=float(min(rng.gamma(2.0, 0.15), 0.9)),
-        noise=float(rng.gamma(1.6, 1.1)),
+        blur=float(min(rng.gamma(2.0, 0.13), 0.8)),
+        noise=float(rng.gamma(1.6, 0.9)),
         quality=int(rng.integers(78, 95)),
     )
 
@@ -122,14 +122,14 @@ def _expression(rng: np.random.Generator, names: tuple[str, ...], gaze: tuple[fl
             weights[side] += amount * float(np.exp(rng.normal(0, uneven)))
 
     if rng.random() > 0.33:
-        for preset in rng.choice(list(PRESETS), rng.choice([1, 2], p=[0.75, 0.25]), replace=False):
-            strength = rng.uniform(0.35, 1.0)
+        for preset in rng.choice(list(PRESETS), rng.choice([1, 2], p=[0.8, 0.2]), replace=False):
+            strength = rng.uniform(0.25, 0.8)
             for name, amount in PRESETS[preset].items():
                 add(name, strength * amount)
     for name in rng.choice(names, 4, replace=False):
         if not name.startswith(("eyeLook", "jaw", "mouthClose", "cheekPuff")):
-            weights[name] += 0.15 * float(rng.random())
-    blink = 0.0 if rng.random() < 0.7 else rng.uniform(0.05, 0.45)
+            weights[name] += 0.1 * float(rng.random())
+    blink = 0.0 if rng.random() < 0.7 else rng.uniform(0.05, 0.4)
     add("eyeBlink", float(blink), 0.05)
     side, up = gaze
     add("eyeLookUp" if up > 0 else "eyeLookDown", min(1.0, abs(up) / 0.45), 0.0)

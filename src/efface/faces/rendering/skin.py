@@ -9,7 +9,7 @@ from numba import njit
 from efface.faces.rendering.body import Body
 from efface.faces.rendering.noise import value
 
-DERMIS = np.array([0.88, 0.73, 0.65], np.float32)
+DERMIS = np.array([0.90, 0.72, 0.625], np.float32)
 """Linear RGB of skin without pigment or blood (ours, by eye)."""
 MELANIN = np.array([1.02, 1.27, 1.45], np.float32)
 """Absorbance of one unit of melanin in R, G, B: falls with the wavelength (ours, set so that 0.05 to 2.5 units span the
@@ -187,7 +187,7 @@ def _spot(spots: np.ndarray, zones: Zones, centre: np.ndarray, radius: float, de
     column = int(np.argmin(np.abs(p[p.shape[0] // 2, :384, 0] - centre[0])))
     row = int(np.argmin(np.abs(p[:, column, 1] - centre[1])))
     area = np.s_[max(0, row - 7) : row + 8, max(0, column - 7) : column + 8]
-    d = ((p[area][..., :2] - p[row, column, :2]) ** 2).sum(-1) / radius**2
+    d = ((p[area] - p[row, column]) ** 2).sum(-1) / radius**2
     spots[area] += (depth * np.exp(-(d**1.5))).astype(np.float32)
 
 
@@ -212,7 +212,7 @@ def _paint(
             h += lip_blood * lip * (1 + 0.15 * fine) + 0.12 * lined * lines[r, c]
             shade = 0.5 * stubble * beard[r, c] * (0.75 + 0.5 * grain)
             root = covered[r, c]
-            dark = 0.72 * lids[r, c]
+            dark = 0.55 * lids[r, c]
             for k in range(3):
                 colour = dermis[k] * np.exp(-m * absorbs[k] - max(h, 0.0) * blood[k])
                 colour *= 1 - shade * (1 - 0.25 * (k == 2))
