@@ -78,9 +78,9 @@ class Style:
     hem: float = -40.0
     """Height at which all hair is cut off."""
     knot: float = 0.0
-    """Height of the place at the back where hair is tied; 0: untied."""
+    """Elevation, seen from AXIS, of the place at the back where hair is tied, in degrees; 0: untied."""
     tail: float = 0.0
-    """Length beyond the knot; 0: a bun."""
+    """Length of what hangs from the knot; 0: a bun."""
     recede: float = 0.0
     """How far the hairline has moved back at the temples."""
     thin: float = 0.0
@@ -107,11 +107,11 @@ CUTS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         fall=(0.03, 0.12), loose=(0.8, 1.5), layer=(1.2, 2.4), wave=(0.25, 0.5), pitch=(1.8, 3.2), round=(0.6, 1),
         lock=(0.4, 0.7), frizz=(0.3, 0.5), brim=(1.2, 2.2), dense=(3.6, 3.6), width=(0.08, 0.1), points=(9, 9))),
     "parted": (14, dict(
-        top=(6, 10), side=(1.2, 3.0), back=(1.2, 3.0), edge=(7.5, 9), lift=(0.4, 0.65), forward=(-0.5, 0.1),
-        across=(0.8, 1), fall=(0.12, 0.25), layer=(0.8, 1.6), wave=(0, 0.15), lock=(0.3, 0.6), frizz=(0.08, 0.2),
+        top=(6, 10), side=(1.2, 3.0), back=(1.2, 3.0), edge=(7.5, 9), blend=(4, 6), lift=(0.4, 0.65),
+        forward=(-0.5, 0.1), across=(0.8, 1), fall=(0.12, 0.25), layer=(0.8, 1.6), wave=(0, 0.15), lock=(0.3, 0.6), frizz=(0.08, 0.2),
         brim=(1.6, 2.4), dense=(3.6, 3.6), width=(0.08, 0.09), points=(7, 7))),
     "back": (7, dict(
-        top=(6, 10), side=(1.5, 4), back=(2, 4), lift=(0.4, 0.8), forward=(-1, -0.8), fall=(0.08, 0.2),
+        top=(6, 10), side=(1.5, 4), back=(2, 4), blend=(4, 6), lift=(0.4, 0.8), forward=(-1, -0.8), fall=(0.08, 0.2),
         layer=(0.7, 1.6), wave=(0, 0.2), lock=(0.3, 0.7), frizz=(0.06, 0.2), dense=(3.6, 3.6), width=(0.08, 0.09),
         points=(7, 7))),
     "undercut": (6, dict(
@@ -140,11 +140,11 @@ CUTS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         lock=(0.4, 0.7), frizz=(0.2, 0.35), brim=(0.8, 1.6), dense=(2.2, 2.2), width=(0.11, 0.13), points=(22, 22))),
     "afro": (7, dict(
         top=(3, 9), side=(2.5, 7.5), back=(3, 8), edge=(6, 7), blend=(8, 8), lift=(1, 1), fall=(0, 0.01),
-        loose=(99, 99), layer=(0, 0), wave=(0.25, 0.4), pitch=(1.6, 2.4), round=(1, 1), lock=(0.15, 0.4),
-        frizz=(0.3, 0.5), dense=(4.5, 4.5), width=(0.1, 0.12), points=(9, 9))),
+        loose=(99, 99), layer=(0, 0), wave=(0.35, 0.5), pitch=(1.4, 2.0), round=(1, 1), lock=(0.1, 0.3),
+        frizz=(0.35, 0.5), dense=(5.2, 5.2), width=(0.1, 0.12), points=(10, 10))),
     "tied": (9, dict(
         top=(30, 30), side=(30, 30), back=(30, 30), lift=(0.05, 0.2), fall=(0, 0), layer=(0.15, 0.5), lock=(0.1, 0.3),
-        frizz=(0.02, 0.08), knot=(3, 11), tail=(0, 25), dense=(3, 3), width=(0.09, 0.1), points=(13, 13))),
+        frizz=(0.02, 0.08), knot=(5, 75), tail=(8, 28), dense=(3, 3), width=(0.09, 0.1), points=(13, 13))),
     "receding": (6, dict(
         top=(0.8, 3), side=(0.7, 1.6), back=(0.7, 1.6), lift=(0.3, 0.7), forward=(-0.6, 0.6), sweep=(-0.5, 0.5),
         fall=(0.05, 0.2), layer=(0.3, 0.6), lock=(0.2, 0.5), frizz=(0.1, 0.3), recede=(2, 4.5), thin=(0.2, 0.85),
@@ -185,7 +185,7 @@ class Hair:
     eumelanin: float
     pheomelanin: float
     grey: float
-    """Share of white hair."""
+    """About the share of white hair; strands are white in part."""
     beard: str
     beard_length: float
     beard_dense: float
@@ -241,7 +241,7 @@ def draw_hair(rng: np.random.Generator) -> Hair:
         beard=beard,
         beard_length=float(rng.uniform(3, 9) if beard == "long" else rng.uniform(0.5, 1.6)),
         beard_dense=float(rng.uniform(0.5, 1)),
-        brow_thick=float(rng.uniform(0.45, 1.15)),
+        brow_thick=float(rng.uniform(0.55, 1.3)),
         brow_arch=float(rng.normal(0, 0.16)),
         brow_reach=float(rng.uniform(0.86, 1.05)),
         brow_dense=float(rng.uniform(0.45, 1)),
@@ -260,7 +260,10 @@ def grow(heads: Heads, points: np.ndarray, hair: Hair, rng: np.random.Generator)
     if hair.beard != "none":
         parts.append(_beard(mesh, hair, rng))
     if hair.cut != "bald":
-        parts.append(_head(mesh, hair, rng))
+        hull = _Hull(mesh, ears=hair.style.top > 5 and not hair.style.knot)
+        parts.append(_head(mesh, hull, hair, rng))
+        if hair.style.knot:
+            parts.append(_bun(mesh, hull, hair, rng))
     return _join(parts, rng)
 
 
@@ -339,12 +342,12 @@ class _Hull:
 
     def __init__(self, mesh: _Mesh, ears: bool) -> None:
         triangles = mesh.triangles
-        if not ears:
-            middle = mesh.mean[triangles].mean(1)
-            triangles = triangles[~_ear(middle)]
-        corners = mesh.points[triangles]
-        middles = (corners + corners[:, [1, 2, 0]]).reshape(-1, 3) / 2
-        skin = np.concatenate([mesh.points[np.unique(triangles)], corners.mean(1), middles])
+        a, b, c = (mesh.points[triangles[:, i]] for i in range(3))
+        middle = (a + b + c) / 3
+        mean = mesh.mean[triangles]
+        kept = np.full(len(a), True) if ears else ~_ear((mean[:, 0] + mean[:, 1] + mean[:, 2]) / 3)
+        wide = kept & ((mesh.across**2).sum(1) > 0.01)  # of the face's small triangles the middle is enough
+        skin = np.concatenate([middle[kept], *(t[wide] for t in (a, b, c, (a + b) / 2, (b + c) / 2, (c + a) / 2))])
         turn, up, out = self.polar(skin)
         column = np.rint(turn).astype(int) % self.TURN
         row = np.rint(up).astype(int).clip(0, self.ROWS - 1)
@@ -395,10 +398,41 @@ class _Hull:
         return places + (places - axis) * (((least - above).clip(0) - over) / out.clip(1e-3))[:, None]
 
 
-def _head(mesh: _Mesh, hair: Hair, rng: np.random.Generator) -> _Part:
+def _head(mesh: _Mesh, hull: _Hull, hair: Hair, rng: np.random.Generator) -> _Part:
     """Hair of the head."""
     style = hair.style
     roots = mesh.roots(lambda mean: _scalp(hair, mean), style.dense, rng)
+    n, p = len(roots.mean), round(style.points)
+    # locks: every strand belongs to the nearest of some chosen strands
+    chosen = rng.permutation(n)[: max(8, n // 22)]
+    member = _nearest(roots.mean, roots.mean[chosen])
+    if style.knot:
+        path, step = _gathered(roots, hull, style, rng)
+    else:
+        path, step = _combed(roots, hull, hair, member, rng)
+    if style.lock:
+        along = np.linspace(0, 1, p, dtype=np.float32)[None, :, None] ** 1.5
+        path += 0.85 * style.lock * along * (path[chosen][member] - path)
+    if style.wave:
+        path = _curl(path, style, step, member, rng)
+    if style.top > 5 or style.wave:
+        flat = np.ascontiguousarray(path[:, 2:]).reshape(-1, 3)
+        path[:, 2:] = hull.hold(flat, 0.06).reshape(n, p - 2, 3)
+    # hair on the forehead ends above the brows
+    count = np.full(n, p, np.int32)
+    brim = 6.3 + style.brim + rng.normal(0, 0.15 + 0.3 * style.frizz, n)
+    _trim(path, count, style.hem + rng.normal(0, 0.15, n), brim)
+    gloss = 0.25 + 0.75 / (1 + 2 * style.frizz + 3 * style.wave * style.round)
+    open_, tint = _open(path, count, hull), _tint(hair, n, rng, member)
+    return _Part(roots, path, count, open_, style.width * rng.uniform(0.75, 1.15, n), tint, np.full(n, gloss))
+
+
+def _combed(
+    roots: _Roots, hull: _Hull, hair: Hair, member: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loose hair: combed by the cut, falling, kept off the head and out of the face -> (path [n, P, 3], cm between
+    points [n])."""
+    style, normal = hair.style, roots.normal
     n, p = len(roots.mean), round(style.points)
     x, y, z = roots.mean.T
     azimuth = np.degrees(np.arctan2(x, z - AXIS[2]))
@@ -407,63 +441,95 @@ def _head(mesh: _Mesh, hair: Hair, rng: np.random.Generator) -> _Part:
     length = style.side + (style.back - style.side) * behind
     length = length + (style.top - length) * high
     length = length * rng.uniform(0.8, 1.05, n) * (0.55 + 0.45 * _smooth((y - _line(hair, azimuth)) / 3))
-    # locks: every strand belongs to the nearest of some chosen strands
-    locks = max(8, n // 22)
-    chosen = rng.permutation(n)[:locks]
-    member = _nearest(roots.mean, roots.mean[chosen])
-    # the comb
-    side = np.sign(x - hair.part + rng.normal(0, 0.25, n)).astype(np.float32)
-    whirl = rng.normal(0, 1, (locks, 3))[member] * 0.6 + rng.normal(0, 1, (n, 3))
-    top = np.stack([side * style.across + style.sweep, np.full(n, -0.15), np.full(n, style.forward)], 1)
-    flank = np.stack([0.2 * side, np.full(n, -0.9), -0.35 + 0 * y], 1)
+    step = (length / (p - 1)).astype(np.float32)
+    # the comb; the parting ends at the crown
+    crown = _smooth((z + 5) / 5)
+    side = np.sign(x - hair.part * crown + rng.normal(0, 0.25 + 2.5 * (1 - crown), n))
+    top = np.stack([side * style.across * (0.3 + 0.7 * crown) + style.sweep, crown - 1.15, style.forward + 0 * y], 1)
+    top[:, 2] -= 0.5 * style.across * (1 - crown)
+    flank = np.stack([0.2 * side, np.full(n, -0.9), np.full(n, -0.35)], 1)
     comb = top * high[:, None] + flank * (1 - high[:, None])
     fringe = (np.abs(x) < 6.2 * style.fringe) & (z > 2.5 + 0.5 * np.abs(x) * (1 - style.fringe)) & (y > 9)
     comb[fringe] = np.stack([0.12 * x[fringe], np.full(fringe.sum(), -0.25), np.full(fringe.sum(), 1.0)], 1)
-    if style.knot:
-        comb = np.array([0, style.knot, -9.5], np.float32) - roots.place
-    normal = roots.normal
     lying = _unit(comb - (comb * normal).sum(1, keepdims=True) * normal)
+    whirl = rng.normal(0, 1, (member.max() + 1, 3))[member] * 0.6 + rng.normal(0, 1, (n, 3))
     flow = _unit(lying * (1 - 0.75 * style.lift) + normal * style.lift + whirl * style.frizz)
-    # hair on the forehead ends above the brows; the rest is swept aside
-    brim = 6.3 + style.brim + rng.normal(0, 0.15 + 0.3 * style.frizz, n)
-    aside = np.where(side > 0, 1, -1) * (50 + 12 * rng.random(n))
-    hull = _Hull(mesh, ears=style.top > 5)
+    aside = np.where(fringe, 0, side * (54 + 12 * rng.random(n)))
     layer = 0.06 + style.layer * rng.random(n) ** 0.8
-    turn, up, out = _Hull.polar(roots.place)
+    turn, up, out = hull.polar(roots.place)
     lead = out - hull.reach(turn, up)  # below 0 where the hull lies above the root
     path = np.empty((p, n, 3), np.float32)
     path[0] = here = roots.place
-    count = np.full(n, p, np.int32)
-    step = (length / (p - 1)).astype(np.float32)
     for i in range(1, p):
         gone = step * i
         flow[:, 1] -= style.fall * step * (1 + 0.5 * (i > 1))
-        if style.knot:
-            flow = flow * 0.3 + _unit(np.array([0, style.knot, -9.8], np.float32) - here)
-        flow = _unit(flow)
-        there = here + flow * step[:, None]
-        if not style.knot:
-            there = _aside(there, aside, fringe, style, high)
+        there = _aside(here + _unit(flow) * step[:, None], aside)
         least = np.minimum(layer * (1 - np.exp(-gone / 1.5)), 0.7 * gone)
         least = np.where(gone < 3, np.minimum(least, lead + 0.8 * gone), least)
         there = hull.hold(there, least, np.maximum(least, 0) + style.loose)
-        flow = _unit(0.35 * flow + 0.65 * _unit(there - here))
+        flow = _unit(0.35 * _unit(flow) + 0.65 * _unit(there - here))
         path[i] = here = there
-    path = path.transpose(1, 0, 2)
-    if style.lock:
-        along = np.linspace(0, 1, p, dtype=np.float32)[None, :, None] ** 1.5
-        guide = path[chosen][member]
-        path += style.lock * along * (guide - path) * 0.85
-    if style.wave:
-        path = _curl(path, style, step, member, rng)
-    if style.top > 5 or style.wave:
-        flat = np.ascontiguousarray(path[:, 2:]).reshape(-1, 3)
-        path[:, 2:] = hull.hold(flat, 0.06).reshape(n, p - 2, 3)
-    _trim(path, count, style.hem + rng.normal(0, 0.15, n), brim)
-    open_ = _open(path, count, hull)
-    tint = _tint(hair, n, rng, member)
-    gloss = 0.25 + 0.75 / (1 + 2 * style.frizz + 3 * style.wave * style.round)
-    return _Part(roots, path, count, open_, style.width * rng.uniform(0.75, 1.15, n), tint, np.full(n, gloss))
+    return np.ascontiguousarray(path.transpose(1, 0, 2)), step
+
+
+def _gathered(roots: _Roots, hull: _Hull, style: Style, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Hair that is drawn over the head to the knot: as `_combed`."""
+    n, p = len(roots.mean), round(style.points)
+    knot = _knot(hull, style)
+    layer = 0.06 + style.layer * rng.random(n)
+    frizz = style.frizz * rng.normal(0, 1, (n, 3))
+    turn, up, out = hull.polar(roots.place)
+    lead = out - hull.reach(turn, up)
+    path = np.empty((p, n, 3), np.float32)
+    path[0] = here = roots.place
+    left = np.linalg.norm(knot - here, axis=1)
+    step = 1.15 * left / (p - 1)
+    for i in range(1, p):
+        share = i / (p - 1)
+        there = here + (knot - here) / (p - i) + frizz * (1 - share)
+        least = np.minimum(layer * 4 * share * (1 - share) + 0.06, lead + 0.8 * step * i)
+        path[i] = here = hull.hold(there, least, np.maximum(least, 0) + 0.1)
+    return np.ascontiguousarray(path.transpose(1, 0, 2)), step
+
+
+def _knot(hull: _Hull, style: Style) -> np.ndarray:
+    """Where hair is tied, float32 [3]."""
+    up = np.radians(style.knot)
+    away = np.array([0, np.sin(up), -np.cos(up)])
+    row = np.array([(9 * up - hull.LOW) / hull.STEP])
+    return (AXIS + away * (hull.reach(np.array([hull.TURN / 2]), row) + 0.5)).astype(np.float32)
+
+
+def _bun(mesh: _Mesh, hull: _Hull, hair: Hair, rng: np.random.Generator) -> _Part:
+    """What is tied: a bun, wound about the knot, or a tail that hangs from it."""
+    style = hair.style
+    knot = _knot(hull, style)
+    near = mesh.points[mesh.triangles].mean(1) - knot
+    at = np.full(240 if style.tail else 140, (near * near).sum(1).argmin())
+    thirds = np.full((len(at), 3, 1), 1 / 3, np.float32)
+    mean, place = ((points[mesh.triangles[at]] * thirds).sum(1) for points in (mesh.mean, mesh.points))
+    roots = _Roots(mesh.rows[at].astype(np.int32), thirds[:, 1:, 0], mean, place, _unit(mesh.across[at]))
+    away = _unit(knot - AXIS)
+    n, p = len(at), 12
+    path = np.empty((n, p, 3), np.float32)
+    if style.tail:
+        here = knot + rng.normal(0, 0.35, (n, 3))
+        flow = _unit(away + rng.normal(0, 0.13, (n, 3)))
+        step = (style.tail * rng.uniform(0.75, 1, n) / (p - 1))[:, None]
+        for i in range(p):
+            path[:, i] = here
+            flow = _unit(flow - np.array([0, 0.5, 0]) * step)
+            here = hull.hold(here + flow * step, 0.3)
+    else:
+        size = 1.5 + 1.6 * style.layer
+        pole = _unit(away + rng.normal(0, 0.75, (n, 3)))
+        first = _unit(np.cross(pole, rng.normal(0, 1, (n, 3))))
+        angle = np.linspace(0, 4.5, p)[None, :, None]
+        ring = np.cos(angle) * first[:, None] + np.sin(angle) * np.cross(pole, first)[:, None]
+        path[:] = knot + 0.6 * size * away + size * rng.uniform(0.6, 1, (n, 1, 1)) * ring
+    count = np.full(n, p, np.int32)
+    open_, tint = _open(path, count, hull), _tint(hair, n, rng, None)
+    return _Part(roots, path, count, open_, 0.13 * rng.uniform(0.8, 1.2, n), tint, np.full(n, 0.8))
 
 
 def _brows(mesh: _Mesh, hair: Hair, rng: np.random.Generator) -> _Part:
@@ -477,7 +543,7 @@ def _brows(mesh: _Mesh, hair: Hair, rng: np.random.Generator) -> _Part:
         off, along = course(mean)
         return ((1.15 - np.abs(off)) * 2.5).clip(0, 1) * ((along > 0.8) & (along < 6) & (mean[:, 2] > 6))
 
-    roots = mesh.roots(region, 45 * hair.brow_dense, rng)
+    roots = mesh.roots(region, 60 * hair.brow_dense, rng)
     n = len(roots.mean)
     off, along = course(roots.mean)
     outer = ((along - 1.0) / 4).clip(0, 1)
@@ -616,15 +682,15 @@ def _ear(mean: np.ndarray) -> np.ndarray:
     return (y > -2.6) & (y < 4.0) & (z < 2.2) & (z > -3) & (x > 7.55 - 0.12 * (z + 3).clip(0, 2))
 
 
-def _aside(places, aside, fringe, style, high) -> np.ndarray:
-    """Hair that comes down in front of the face is turned about the head's axis to the azimuth `aside` (degrees)."""
+def _aside(places: np.ndarray, aside: np.ndarray) -> np.ndarray:
+    """Hair that comes down in front of the face is turned about the head's axis to the azimuth `aside` (degrees; 0 is
+    left where it is)."""
     x, z = places[:, 0], places[:, 2] - AXIS[2]
     turn = np.degrees(np.arctan2(x, z))
     sign = np.sign(aside)
     left = (aside - turn) * sign
-    move = np.where((left > 0) & (np.abs(turn) < 95) & ~fringe, left, 0)
-    move *= _smooth((10.5 - places[:, 1]) / 4) * _smooth((places[:, 1] + 9) / 3) * 0.7
-    move = np.radians(move * sign)
+    move = np.where((left > 0) & (np.abs(turn) < 95), left * sign, 0)
+    move = np.radians(move * 0.7 * _smooth((10.5 - places[:, 1]) / 4) * _smooth((places[:, 1] + 9) / 3))
     cos, sin = np.cos(move), np.sin(move)
     return np.stack([x * cos + z * sin, places[:, 1], z * cos - x * sin + AXIS[2]], 1)
 
@@ -651,7 +717,7 @@ def _curl(path: np.ndarray, style: Style, step: np.ndarray, member: np.ndarray, 
 def _trim(path: np.ndarray, count: np.ndarray, hem: np.ndarray, brim: np.ndarray) -> None:
     """Cut strands off at the height `hem` [n], or `brim` in front of the face; `path` and `count` are changed."""
     x, y, z = path[..., 0], path[..., 1], path[..., 2]
-    face = (np.abs(x) < 0.95 * (z - AXIS[2])) & (y > -7)
+    face = (np.abs(x) < 1.1 * (z - AXIS[2])) & (y > -7)
     limit = np.where(face, np.maximum(hem, brim)[:, None], hem[:, None])
     under = y[:, 1:] < limit[:, 1:]
     rows = np.flatnonzero(under.any(1))
@@ -678,8 +744,8 @@ def _tint(hair: Hair, n: int, rng: np.random.Generator, member: np.ndarray | Non
     vary = rng.normal(0, 0.13, n)
     if member is not None:
         vary += rng.normal(0, 0.14, member.max() + 1)[member]
-    tint = hair.colour() * np.exp(vary)[:, None]
-    tint[rng.random(n) < hair.grey] = [0.52, 0.51, 0.49]
+    white = _smooth((1.6 * hair.grey - rng.random(n)) / 0.8)[:, None]
+    tint = hair.colour() * np.exp(vary)[:, None] * (1 - white) + np.array([0.42, 0.41, 0.395]) * white
     return tint.astype(np.float32)
 
 
