@@ -15,6 +15,8 @@ DIGITS = {"camera": 6, "landmarks": 2, "five": 2, "alignment": 6, "expression": 
 """Digits after the point: a hundredth of a pixel, a millionth of the picture's side, and so on."""
 LIGHT = {"key": 6, "fill": 6, "ambient": 3}
 """Numbers of each light: direction and RGB strength, or RGB strength alone."""
+WHOLE = {"landmarks": "landmarks_x100", "expression": "expression_x1000"}
+"""Arrays that a pack keeps as whole multiples of the last digit, and what they are called there: half the bytes."""
 NAMES = "expressions"
 """Key of the arrays' metadata that names the columns of `expression`, as a JSON list."""
 
@@ -61,6 +63,9 @@ def to_arrays(records: Sequence[PhotoRecord], expressions: Sequence[str]) -> tup
     }
     weights = [[_rounded("expression", record.expression.get(name, 0.0)) for name in expressions] for record in records]
     arrays["expression"] = np.array(weights, np.float32)
+    for name, called in WHOLE.items():
+        whole = np.rint(arrays.pop(name).astype(np.float64) * 10 ** DIGITS[name])
+        arrays[called] = whole.astype(np.int16 if np.abs(whole).max(initial=0) < 2**15 else np.int32)
     arrays["light"] = np.array([_rounded("light", [x for n in LIGHT for x in r.light[n]]) for r in records], np.float32)
     arrays["glasses"] = np.array([record.glasses for record in records], np.uint8)
     return arrays, {NAMES: json.dumps(list(expressions))}
@@ -73,6 +78,9 @@ def from_arrays(
     arrays are others or do not fit the names."""
     try:
         expressions = json.loads(metadata[NAMES])
+        arrays = dict(arrays)
+        for name, called in WHOLE.items():
+            arrays[name] = (arrays[called] / 10 ** DIGITS[name]).astype(np.float32)
         ends = np.cumsum(list(LIGHT.values()))
         shapes = SHAPES | {"expression": (len(expressions),), "light": (int(ends[-1]),), "glasses": ()}
         for name, shape in shapes.items():

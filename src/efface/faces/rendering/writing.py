@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import safetensors.numpy
 
@@ -160,23 +160,21 @@ def _rendered(order: Order, heads: Heads, todo: Sequence[int], processes: int) -
     """(person, photos) of everybody in `todo`, in the order in which they are finished. A worker that hears no more
     of this process ends by itself, so nothing is left running even if this process is killed."""
     waiting = iter(todo)
-    with _workers(min(processes, len(todo)), order, heads) as workers:
-        busy = [worker for worker in workers if _give(worker, waiting)]
-        while busy:
-            for worker in wait(busy):
-                assert isinstance(worker, Connection)
-                try:
+    try:
+        with _workers(min(processes, len(todo)), order, heads) as workers:
+            busy = [worker for worker in workers if _give(worker, waiting)]
+            while busy:
+                for worker in cast(list[Connection], wait(busy)):
                     person, photos, wrong = worker.recv()
-                    more = _give(worker, waiting)
-                except (EOFError, ConnectionError) as error:
-                    raise EffaceError(
-                        "a rendering process died, perhaps for want of memory; give fewer --processes and --resume"
-                    ) from error
-                if wrong:
-                    raise RuntimeError(f"person {person} could not be rendered\n{wrong}")
-                if not more:
-                    busy.remove(worker)
-                yield person, photos
+                    if wrong:
+                        raise RuntimeError(f"person {person} could not be rendered\n{wrong}")
+                    if not _give(worker, waiting):
+                        busy.remove(worker)
+                    yield person, photos
+    except (EOFError, ConnectionError) as error:
+        raise EffaceError(
+            "a rendering process died, perhaps for want of memory; give fewer --processes, and --resume"
+        ) from error
 
 
 def _give(worker: Connection, waiting: Iterator[int]) -> bool:
