@@ -108,8 +108,8 @@ CUTS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         lock=(0.4, 0.7), frizz=(0.3, 0.5), brim=(1.2, 2.2), dense=(3.6, 3.6), width=(0.08, 0.1), points=(9, 9))),
     "parted": (14, dict(
         top=(6, 10), side=(1.2, 3.0), back=(1.2, 3.0), edge=(7.5, 9), blend=(4, 6), lift=(0.4, 0.65),
-        forward=(-0.5, 0.1), across=(0.8, 1), fall=(0.12, 0.25), layer=(0.8, 1.6), wave=(0, 0.15), lock=(0.3, 0.6), frizz=(0.08, 0.2),
-        brim=(1.6, 2.4), dense=(3.6, 3.6), width=(0.08, 0.09), points=(7, 7))),
+        forward=(-0.5, 0.1), across=(0.8, 1), fall=(0.12, 0.25), layer=(0.8, 1.6), wave=(0, 0.15),
+        lock=(0.3, 0.6), frizz=(0.08, 0.2), brim=(1.6, 2.4), dense=(3.6, 3.6), width=(0.08, 0.09), points=(7, 7))),
     "back": (7, dict(
         top=(6, 10), side=(1.5, 4), back=(2, 4), blend=(4, 6), lift=(0.4, 0.8), forward=(-1, -0.8), fall=(0.08, 0.2),
         layer=(0.7, 1.6), wave=(0, 0.2), lock=(0.3, 0.7), frizz=(0.06, 0.2), dense=(3.6, 3.6), width=(0.08, 0.09),
@@ -240,7 +240,7 @@ def draw_hair(rng: np.random.Generator) -> Hair:
         grey=float(rng.uniform(0.1, 0.8) if rng.random() < 0.14 else 0.0),
         beard=beard,
         beard_length=float(rng.uniform(3, 9) if beard == "long" else rng.uniform(0.5, 1.6)),
-        beard_dense=float(rng.uniform(0.5, 1)),
+        beard_dense=float(rng.uniform(0.6, 1)),
         brow_thick=float(rng.uniform(0.55, 1.3)),
         brow_arch=float(rng.normal(0, 0.16)),
         brow_reach=float(rng.uniform(0.86, 1.05)),
@@ -590,15 +590,15 @@ def _beard(mesh: _Mesh, hair: Hair, rng: np.random.Generator) -> _Part:
         full = _smooth((np.interp(turn, *CHEEK.T) - y) / 0.7) * _smooth((y - np.interp(turn, *THROAT.T)) / 0.8)
         full *= (turn < 87) & ~((x < 3.3) & (y > lower - 0.35))
         if kind == "sideburns":
-            return full * _smooth((turn - 55) / 6) * _smooth((y + 3.5) / 0.6)
+            return full * _smooth((turn - 56 + 2 * y) / 5) * _smooth((y + 3.2) / 0.5)
         return np.maximum(full, moustache)
 
-    roots = mesh.roots(region, 14 * hair.beard_dense if kind != "long" else 9, rng)
+    roots = mesh.roots(region, 9 if kind == "long" else 17 * hair.beard_dense, rng)
     n = len(roots.mean)
     x, y, z = roots.mean.T
     lip = (y > -3.4) & (np.abs(x) < 3) & (z > 9)
     comb = np.stack([0.12 * x + np.where(lip, np.sign(x) * 0.7, 0), np.full(n, -1.0), np.full(n, 0.15)], 1)
-    flow = _unit(comb + 0.55 * roots.normal + rng.normal(0, 0.25, (n, 3)))
+    flow = _unit(comb + (0.3 if kind == "sideburns" else 0.5) * roots.normal + rng.normal(0, 0.25, (n, 3)))
     below = _smooth((-y - 2.5) / 4)
     length = np.where(lip, min(hair.beard_length, 1.1), hair.beard_length * (0.45 + 0.55 * below)) * rng.uniform(
         0.7, 1.05, n
