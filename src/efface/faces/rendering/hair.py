@@ -121,7 +121,7 @@ CUTS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "medium": (10, dict(
         top=(13, 18), side=(10, 14), back=(9, 14), lift=(0.3, 0.6), forward=(-0.4, 0.2), across=(0.7, 1),
         fall=(0.2, 0.35), layer=(1.0, 2.2), wave=(0, 0.5), pitch=(5, 9), lock=(0.3, 0.6), frizz=(0.06, 0.18),
-        dense=(2.8, 2.8), width=(0.1, 0.11), points=(10, 10))),
+        brim=(1.6, 3.4), dense=(2.8, 2.8), width=(0.1, 0.11), points=(10, 10))),
     "bob": (9, dict(
         top=(22, 24), side=(18, 20), back=(14, 16), lift=(0.2, 0.4), forward=(0, 0.2), across=(0.8, 1),
         fall=(0.3, 0.45), layer=(0.9, 1.8), lock=(0.2, 0.4), frizz=(0.03, 0.08), fringe=(0.8, 1), brim=(0.5, 1.4),
@@ -129,19 +129,19 @@ CUTS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "long": (12, dict(
         top=(32, 46), side=(26, 40), back=(26, 40), lift=(0.15, 0.4), forward=(-0.3, 0.1), across=(0.8, 1),
         fall=(0.3, 0.45), layer=(0.8, 2.0), wave=(0, 0.2), pitch=(9, 14), lock=(0.2, 0.5), frizz=(0.03, 0.1),
-        dense=(2.4, 2.4), width=(0.11, 0.12), points=(14, 14))),
+        brim=(1.6, 3.4), dense=(2.4, 2.4), width=(0.11, 0.12), points=(14, 14))),
     "wavy": (10, dict(
         top=(26, 42), side=(24, 36), back=(24, 36), lift=(0.3, 0.55), forward=(-0.4, 0.1), across=(0.7, 1),
         fall=(0.25, 0.4), loose=(0.5, 1), layer=(1.6, 3.0), wave=(0.5, 1.1), pitch=(6, 10), round=(0, 0.5),
-        lock=(0.5, 0.8), frizz=(0.06, 0.16), dense=(2.3, 2.3), width=(0.1, 0.12), points=(18, 18))),
+        lock=(0.5, 0.8), frizz=(0.06, 0.16), brim=(1.6, 3.4), dense=(2.3, 2.3), width=(0.1, 0.12), points=(18, 18))),
     "curly": (7, dict(
         top=(16, 26), side=(14, 24), back=(14, 24), lift=(0.6, 0.9), forward=(-0.3, 0.2), across=(0.4, 0.8),
         fall=(0.12, 0.22), loose=(1.5, 2.5), layer=(2.5, 4.5), wave=(0.6, 0.95), pitch=(3.2, 4.6), round=(0.8, 1),
-        lock=(0.4, 0.7), frizz=(0.2, 0.35), brim=(0.8, 1.6), dense=(2.2, 2.2), width=(0.11, 0.13), points=(22, 22))),
+        lock=(0.4, 0.7), frizz=(0.2, 0.35), brim=(2.2, 4.2), dense=(2.2, 2.2), width=(0.11, 0.13), points=(22, 22))),
     "afro": (7, dict(
         top=(3, 9), side=(2.5, 7.5), back=(3, 8), edge=(6, 7), blend=(8, 8), lift=(1, 1), fall=(0, 0.01),
         loose=(99, 99), layer=(0, 0), wave=(0.35, 0.5), pitch=(1.4, 2.0), round=(1, 1), lock=(0.1, 0.3),
-        frizz=(0.35, 0.5), dense=(5.2, 5.2), width=(0.1, 0.12), points=(10, 10))),
+        frizz=(0.35, 0.5), dense=(4.5, 4.5), width=(0.1, 0.12), points=(10, 10))),
     "tied": (9, dict(
         top=(30, 30), side=(30, 30), back=(30, 30), lift=(0.05, 0.2), fall=(0, 0), layer=(0.15, 0.5), lock=(0.1, 0.3),
         frizz=(0.02, 0.08), knot=(5, 75), tail=(8, 28), dense=(3, 3), width=(0.09, 0.1), points=(13, 13))),
@@ -217,7 +217,7 @@ def albedo(eumelanin: float, pheomelanin: float) -> np.ndarray:
     of pbrt-v4), seen through many hairs (Chiang et al. 2016, ln c = -k √σ; their k 5.9, ours 2.6, which puts measured
     blond and brown where photos have them)."""
     absorbed = eumelanin * np.array([0.419, 0.697, 1.37]) + pheomelanin * np.array([0.187, 0.4, 1.05])
-    return (0.75 * np.exp(-2.6 * np.sqrt(absorbed))).astype(np.float32)
+    return (0.62 * np.exp(-2.6 * np.sqrt(absorbed))).astype(np.float32)
 
 
 def draw_hair(rng: np.random.Generator) -> Hair:
@@ -690,7 +690,7 @@ def _aside(places: np.ndarray, aside: np.ndarray) -> np.ndarray:
     sign = np.sign(aside)
     left = (aside - turn) * sign
     move = np.where((left > 0) & (np.abs(turn) < 95), left * sign, 0)
-    move = np.radians(move * 0.7 * _smooth((10.5 - places[:, 1]) / 4) * _smooth((places[:, 1] + 9) / 3))
+    move = np.radians(move * 0.85 * _smooth((11.5 - places[:, 1]) / 4) * _smooth((places[:, 1] + 9) / 3))
     cos, sin = np.cos(move), np.sin(move)
     return np.stack([x * cos + z * sin, places[:, 1], z * cos - x * sin + AXIS[2]], 1)
 
