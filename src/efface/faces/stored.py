@@ -1,5 +1,6 @@
 """The aligned crops of many photos in a file instead of in memory: what a training of hours reads."""
 
+import contextlib
 import json
 import os
 from dataclasses import asdict
@@ -41,6 +42,8 @@ def stored_crops(
             crops, notes = align(people, detector, cache, tick, pixels)
         except BaseException:
             partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # something else is in it
+                folder.rmdir()
             raise
         os.replace(partial, path)
         kept = {"photos": names, "crops": list(crops.names), "notes": asdict(notes)}

@@ -238,13 +238,16 @@ class _Loop:
         self.steps = recipe.epochs * self.epoch
         self.rate = 0.0
         """Images a second, of the last steps logged."""
+        self.logged: tuple[int, float] | None = None
+        """(steps done, seconds on the clock) at the last line of the log."""
+        self.session = training.Session()
 
     def run(self, session: training.Session, generator: torch.Generator) -> None:
         """All steps, or those that an interrupted run has left."""
         module = nn.ModuleDict({"network": self.target.network, "head": self.head, "order": self.order})
         if self.mean is not None:
             module["mean"] = self.mean
-        self.session, self.logged = session, None
+        self.session = session
         training.fit(
             module,
             self._draw,
@@ -313,6 +316,8 @@ class _Loop:
         return 0.5 * (1 + math.cos(math.pi * (step - rising) / (self.steps - rising)))
 
     def _each(self, done: int, loss: Tensor) -> None:
+        if self.logged is None:
+            self.logged = (done, time.perf_counter())
         if self.mean is not None:
             _follow(self.mean, self.target.network, min(self.recipe.average, (1 + done) / (10 + done)))
         if done % LOGGED == 0 or done == self.steps:
@@ -324,9 +329,9 @@ class _Loop:
             self.target.network.train()
 
     def _log(self, done: int, loss: float) -> None:
-        assert self.folder is not None
+        assert self.folder is not None and self.logged is not None
         now = time.perf_counter()
-        if self.logged is not None:
+        if done > self.logged[0]:
             self.rate = (done - self.logged[0]) * self.recipe.batch / (now - self.logged[1])
         self.logged = (done, now)
         epoch, seconds = done / self.epoch, now - self.session.began
