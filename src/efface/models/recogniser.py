@@ -37,6 +37,8 @@ class Recogniser(ABC):
     """Weights that come with efface, where there are any."""
     licence: ClassVar[str]
     """Licence of the published weights, SPDX identifier or words."""
+    commercial: ClassVar[Literal["yes", "no", "unknown"]]
+    """Whether the published weights may be used commercially; unknown where their training photos leave it open."""
     output: ClassVar[tuple[str | None, str]]
     """Names of the last linear map (Conv2d 1×1 or Linear; None if there is none) and of the BatchNorm after it, or of
     the linear map alone as (None, name)."""

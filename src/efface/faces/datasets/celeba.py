@@ -19,6 +19,8 @@ class CelebA:
     """
 
     paper: ClassVar[str] = "Liu, Luo, Wang and Tang 2015 (ICCV), Deep Learning Face Attributes in the Wild"
+    licence: ClassVar[str] = "non-commercial research only"
+    commercial: ClassVar[str] = "no"
 
     path: Path
     """The folder that holds the pictures' folder and both lists."""

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from typing import ClassVar
 
 from PIL import Image
 
@@ -13,6 +14,9 @@ from efface.testing.drawn import TRAINED, draw
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
     """Cartoon faces made from seeds: aligned pictures of 112 × 112 pixels, in memory."""
+
+    licence: ClassVar[str] = "Apache-2.0"
+    commercial: ClassVar[str] = "yes"
 
     people: int = 12
     """How many: person-000, person-001, ..."""

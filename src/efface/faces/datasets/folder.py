@@ -17,6 +17,8 @@ class Folder:
     """
 
     paper: ClassVar[str] = "none; ORL: Samaria and Harter 1994 (IEEE Workshop on Applications of Computer Vision)"
+    licence: ClassVar[str] = "your photos' own"
+    commercial: ClassVar[str] = "unknown"
 
     path: Path
     """The folder that holds one folder for each person; the folder's name is the identity."""

@@ -20,6 +20,8 @@ class LFW:
     """
 
     paper: ClassVar[str] = "Huang, Ramesh, Berg and Learned-Miller 2007 (UMass Amherst, technical report 07-49)"
+    licence: ClassVar[str] = "none stated; made for research, the photos belong to their owners"
+    commercial: ClassVar[str] = "unknown"
 
     path: Path
     """The folder that holds one folder for each person."""

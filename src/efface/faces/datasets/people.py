@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from efface.errors import EffaceError
 from efface.faces.people import People
-from efface.faces.rendering.reading import PACK_PHOTOS, album
+from efface.faces.rendering.reading import PACK_PHOTOS, PACK_RECORDS, album
 
 PACK = Path(__file__).parents[1] / "pack"
 """Where the package keeps people.tar, people.safetensors and their card."""
@@ -25,7 +25,7 @@ class ShippedPeople:
     )
     licence: ClassVar[str] = "Apache-2.0; the head model is MIT"
     commercial: ClassVar[str] = "yes"
-    shipped: ClassVar[str] = "faces/pack/people.tar faces/pack/people.safetensors"
+    shipped: ClassVar[tuple[Path, ...]] = (PACK / PACK_PHOTOS, PACK / PACK_RECORDS)
 
     def read(self) -> People:
         """List the photos, decoding none. Raises EffaceError where this installation came without the pack."""

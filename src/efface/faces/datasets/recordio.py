@@ -31,6 +31,8 @@ class RecordIO:
         "CASIA-WebFace: Yi et al. 2014, arXiv 1411.7923; MS1M: Guo et al. 2016 (ECCV), arXiv 1607.08221, as cleaned by "
         "Deng et al. 2019 (CVPR), arXiv 1801.07698"
     )
+    licence: ClassVar[str] = "CASIA-WebFace and MS1M: non-commercial research only"
+    commercial: ClassVar[str] = "no"
 
     path: Path
     """The folder that holds train.rec, train.idx and, where it came so, `property` (classes,112,112)."""

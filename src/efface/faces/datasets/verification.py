@@ -21,6 +21,8 @@ class Verification:
     paper: ClassVar[str] = (
         "LFW: Huang et al. 2007; CFP-FP: Sengupta et al. 2016 (WACV); AgeDB-30: Moschoglou et al. 2017 (CVPRW)"
     )
+    licence: ClassVar[str] = "of its authors; AgeDB: non-commercial research only"
+    commercial: ClassVar[str] = "no"
 
     path: Path
     """The .bin file."""

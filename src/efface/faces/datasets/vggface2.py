@@ -19,6 +19,8 @@ class VGGFace2:
     """
 
     paper: ClassVar[str] = "Cao, Shen, Xie, Parkhi and Zisserman 2018 (FG), arXiv 1710.08092"
+    licence: ClassVar[str] = "CC BY-SA 4.0 as published; the photos belong to their owners"
+    commercial: ClassVar[str] = "unknown"
 
     path: Path
     """The folder that holds `train` and `test`."""

@@ -78,6 +78,7 @@ class IResNetRecogniser(Recogniser):
     embedding_size: ClassVar = EMBEDDING
     origin: ClassVar = "https://github.com/deepinsight/insightface, recognition/arcface_torch (or your own training)"
     licence: ClassVar = "of the published weights: non-commercial research only"
+    commercial: ClassVar = "no"
     output: ClassVar = ("fc", "features")
     fixed: ClassVar = ("features.weight",)
 

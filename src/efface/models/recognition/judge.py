@@ -53,6 +53,7 @@ class JudgeRecogniser(Recogniser):
     embedding_size: ClassVar = EMBEDDING
     origin: ClassVar = "efface, efface train configs/train/judge.yaml, on rendered people"
     licence: ClassVar = "Apache-2.0"
+    commercial: ClassVar = "yes"
     output: ClassVar = ("linear", "output")
     blocks: ClassVar = (("block1",), ("block2",), ("block3",), ("block4",), ("block5",), ("linear", "output"))
 

@@ -68,6 +68,7 @@ class MobileFaceV2Recogniser(Recogniser):
         "stated"
     )
     licence: ClassVar = "MIT"
+    commercial: ClassVar = "unknown"
     output: ClassVar = ("fc5", "fc5_bn")
     blocks: ClassVar = (("conv1", "bn1", "relu6"), *((f"blocks.{i}",) for i in range(12)), ("fc5", "fc5_bn"))
 

@@ -96,6 +96,7 @@ class MobileFaceNetRecogniser(Recogniser):
         "refined MS-Celeb-1M (a data set since withdrawn)"
     )
     licence: ClassVar = "Apache-2.0"
+    commercial: ClassVar = "unknown"
     output: ClassVar = ("conv3", "bn")
     blocks: ClassVar = (
         ("conv1", "dw_conv"),

@@ -105,6 +105,7 @@ class MobileFaceNetInsightFaceRecogniser(Recogniser):
     embedding_size: ClassVar = EMBEDDING
     origin: ClassVar = "https://github.com/deepinsight/insightface, recognition/arcface_torch (or your own training)"
     licence: ClassVar = "of the published weights: non-commercial research only"
+    commercial: ClassVar = "no"
     output: ClassVar = ("features.layers.2", "features.layers.3")
     blocks: ClassVar = (
         ("layers.0", "layers.1"),

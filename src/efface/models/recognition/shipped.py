@@ -74,6 +74,7 @@ class ShippedRecogniser(Recogniser):
     embedding_size: ClassVar = EMBEDDING
     origin: ClassVar = "efface, efface train configs/train/recogniser.yaml, on rendered people"
     licence: ClassVar = "Apache-2.0"
+    commercial: ClassVar = "yes"
     output: ClassVar = ("linear", "output")
     blocks: ClassVar = (
         ("stem",),

@@ -46,6 +46,7 @@ class TinyRecogniser(Recogniser):
     embedding_size: ClassVar = 64
     origin: ClassVar = "efface, python -m efface.testing.train_tiny, on drawn people"
     licence: ClassVar = "Apache-2.0"
+    commercial: ClassVar = "yes"
     output: ClassVar = ("linear", "bn")
     blocks: ClassVar = (("block1",), ("block2",), ("block3",), ("block4",), ("linear", "bn"))
 
