@@ -34,7 +34,7 @@ def person(heads: Heads, seed: int, cut: str | None = None) -> tuple[np.ndarray,
 
 
 def view(heads: Heads, points: np.ndarray, strands: drawn.Strands, side: int = 256) -> tuple[np.ndarray, float]:
-    """The head in grey from the front with its strands -> linear RGB, and seconds of placing, casting and drawing."""
+    """The head in grey from the front with its strands -> linear RGB, and seconds of placing, casting, drawing."""
     rotation, origin = np.float32([[1, 0, 0], [0, -1, 0], [0, 0, -1]]), np.float32([0, 2.5, 108])
     scale, centre = side * 108 / 40, side / 2 - 0.5
     skin = np.isin(heads.material, [0, 4])
@@ -43,7 +43,7 @@ def view(heads: Heads, points: np.ndarray, strands: drawn.Strands, side: int = 2
     project(points, rotation, origin, scale, centre, centre, screen)
     depth, index, weights = buffers(side, side)
     fill(screen, triangles, depth, index, weights, True)
-    colour = np.zeros((side, side, 3), np.float32)
+    colour = np.full((side, side, 3), 0.7, np.float32)
     colour[index >= 0] = 0.3
     lights = np.float32([[0, 0.6, 0.8], [0.6, 0, 0.8]])
     shadow = Shadow.towards(lights[0], 224)
@@ -141,7 +141,7 @@ def test_hair_is_seen_and_the_same_each_time(heads: Heads):
     assert np.array_equal(first, again) and np.isfinite(first).all()
     bald = person(heads, 5, "bald")
     changed = (np.abs(first - view(heads, points, bald[2])[0]).max(-1) > 0.02).mean()
-    assert 0.2 < changed < 0.8
+    assert 0.1 < changed < 0.6
 
 
 @pytest.mark.real

@@ -750,8 +750,12 @@ def _tint(hair: Hair, n: int, rng: np.random.Generator, member: np.ndarray | Non
 
 
 def _nearest(places: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The row of `chosen` that is nearest to each place, int64 [n]."""
-    return ((chosen**2).sum(1) - 2 * places @ chosen.T).argmin(1)
+    """The row of `chosen` that is nearest to each place, int64 [n]; without a matrix product, whose last bits may
+    depend on the number of threads."""
+    away = np.zeros((len(places), len(chosen)), np.float32)
+    for i in range(3):
+        away += np.square(places[:, i : i + 1] - chosen[:, i])
+    return away.argmin(1)
 
 
 def _choose(rng: np.random.Generator, weights: dict[str, float] | dict[str, int]) -> str:
