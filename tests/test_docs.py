@@ -15,7 +15,7 @@ from efface import config
 from efface.cli import app
 
 DOCS = Path(__file__).parents[1] / "docs"
-RUN_ELSEWHERE = {("datasets.md", "python")}  # test_faces_datasets.py, on data of its own
+RUN_ELSEWHERE = {("datasets.md", "python"), ("rendering.md", "python")}  # test_faces_*.py, on data of their own
 
 
 def blocks(*languages: str) -> list:

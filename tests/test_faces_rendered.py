@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -195,3 +196,11 @@ def test_landmarks_far_outside_the_picture_are_kept():
     (found,) = records.from_arrays(arrays, metadata, ["person-000/03.jpg"], "here")
     assert np.abs(found.landmarks - far.landmarks).max() < 0.0052
     assert_equal(found, records.from_line(records.to_line(far), "here"))
+
+
+def test_the_python_of_the_page_runs(tmp_path: Path):
+    page = (Path(__file__).parents[1] / "docs" / "rendering.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    written(tmp_path, "shards").rename(tmp_path / "photos")
+    done = subprocess.run([sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("(25,) (68, 2) {'browDown_L': 0.")

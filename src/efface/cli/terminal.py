@@ -4,7 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from efface.progress import Tick
 
@@ -21,11 +31,12 @@ class Terminal:
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Tick]:
-        """A progress bar with count, time passed and time left; it goes away when the block ends."""
+        """A progress bar with count, speed, time passed and time left; it goes away when the block ends."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            _Speed(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -33,3 +44,11 @@ class Terminal:
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(what, total=total)
             yield lambda done: progress.advance(task, done)
+
+
+class _Speed(ProgressColumn):
+    """How many a second, of late."""
+
+    def render(self, task: Task) -> Text:
+        """`85/s`; nothing before it is known."""
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s")
