@@ -218,7 +218,7 @@ def test_the_head_has_no_holes(studio: Studio) -> None:
         raster.fill(screen, body.triangles, depth, index, weights, True)
         covered = index >= 0
         assert not (binary_fill_holes(covered) & ~covered).any()
-        assert covered[-1, 100:156].all()  # the shoulders go on to the lower edge
+        assert covered[-1].sum() > 60  # the shoulders go on beyond the lower edge
 
 
 @pytest.mark.real

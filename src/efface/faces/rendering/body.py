@@ -84,9 +84,9 @@ class Body:
         return (seen / most.clip(1e-6)).astype(np.float32)
 
     @cached_property
-    def _chart(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The triangle of each texel's place, int64 [h, w, 3] vertices, the corners' weights [h, w, 3], and where there
-        is one [h, w]."""
+    def _chart(self) -> tuple[np.ndarray, np.ndarray]:
+        """The vertices of the triangle on which each texel lies, [h, w, 3], and their weights [h, w, 3]; texels outside
+        take those of the nearest inside."""
         height, width = FACE_TEXELS[0], FACE_TEXELS[1] + BACK_TEXELS[1]
         rows = np.flatnonzero(self.part == SKIN)
         rows = rows[self.texels[rows].any((1, 2))]
@@ -95,19 +95,18 @@ class Body:
         depth, index, weights = raster.buffers(height, width)
         raster.fill(screen, np.arange(len(screen), dtype=np.int32).reshape(-1, 3), depth, index, weights, False)
         shares = np.concatenate([1 - weights.sum(-1, keepdims=True), weights], -1)
-        return self.triangles[rows[index]], shares, index >= 0
+        return _spread(self.triangles[rows[index]], index >= 0), _spread(shares, index >= 0)
 
     @cached_property
     def positions(self) -> np.ndarray:
-        """Where on the mean face each texel lies, float32 [h, w, 3] in cm; texels outside take those of the nearest
-        inside."""
-        corners, shares, known = self._chart
-        return _spread(np.einsum("hwcd,hwc->hwd", self.heads.base[corners], shares).astype(np.float32), known)
+        """Where on the mean face each texel lies, float32 [h, w, 3] in cm."""
+        corners, shares = self._chart
+        return np.einsum("hwcd,hwc->hwd", self.heads.base[corners], shares).astype(np.float32)
 
     def over_texture(self, values: np.ndarray) -> np.ndarray:
-        """A value per vertex [V] -> per texel, float32 [h, w]; 0 outside."""
-        corners, shares, known = self._chart
-        return ((values[corners] * shares).sum(-1) * known).astype(np.float32)
+        """A value per vertex [V] -> per texel, float32 [h, w]."""
+        corners, shares = self._chart
+        return (values[corners] * shares).sum(-1).astype(np.float32)
 
 
 @dataclass(frozen=True)
