@@ -96,7 +96,7 @@ def test_it_learns_people_it_has_not_seen(tmp_path):
     curve = [line["figures"]["mean"] for line in log(tmp_path / "out", "validation")]
     assert curve[-1]["genuine_auc"] > 0.85 and curve[-1]["rank1"] > 1.5 * curve[0]["rank1"]
     losses = [line["loss"] for line in log(tmp_path / "out", "training")]
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 def test_people_are_left_out_and_held_out_by_name(tmp_path):
