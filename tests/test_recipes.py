@@ -67,22 +67,24 @@ def test_every_config_runs_tiny_and_writes_everything(path, tmp_path):
 def test_an_interrupted_training_ends_in_the_very_same_weights(fields, tmp_path, monkeypatch):
     recipes.train(small(tmp_path / "whole", **fields), Quiet())
     monkeypatch.setattr(recogniser, "PAUSE", 0.0)
+    halved = small(tmp_path / "halved", **fields)
     each = recogniser._Loop._each
 
     def stopped(loop, done, loss):
         each(loop, done, loss)
-        if done == 15:  # the last checkpoint is of step 10: epoch 4 of 8 is under way
+        if done == 15:  # the last checkpoint is of step 10: epoch 8 of 8 has begun
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recogniser._Loop, "_each", stopped)
-    halved = small(tmp_path / "halved", **fields)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recogniser._Loop, "_each", stopped)
         recipes.train(halved, Quiet())
-    assert not (tmp_path / "halved").exists()
-    monkeypatch.setattr(recogniser._Loop, "_each", each)
-    monkeypatch.setattr(stored, "align", lambda *rest: pytest.fail("aligned again"))
     with pytest.raises(EffaceError, match="--resume"):
         recipes.train(halved, Quiet())
+    monkeypatch.setattr(stored, "align", lambda *rest: pytest.fail("aligned again"))
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):  # all steps are done, nothing is written
+        patch.setattr(recogniser._Loop, "best", lambda loop: 1 / 0)
+        recipes.train(halved, Quiet(), resume=True)
+    assert not (tmp_path / "halved").exists()
     recipes.train(halved, Quiet(), resume=True)
     whole, resumed = (tmp_path / n / "weights" / "tiny.safetensors" for n in ("whole", "halved"))
     assert whole.read_bytes() == resumed.read_bytes()

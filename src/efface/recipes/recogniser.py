@@ -17,7 +17,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import PartialState
@@ -34,13 +33,9 @@ from efface.faces.cache import CropCache
 from efface.faces.crops import Crops
 from efface.faces.detection import Detector
 from efface.faces.people import People
-from efface.faces.splits import Split
 from efface.faces.stored import stored_crops
 from efface.folder import RunFolder, write_text
-from efface.metrics.protocol import Evaluation
-from efface.metrics.recognition.genuine_auc import GenuineAuc
-from efface.metrics.recognition.rank import Rank
-from efface.metrics.recognition.tar import TrueAcceptRate
+from efface.metrics.validation import Figures, better, validate
 from efface.models.heads import ArcFace, CosFace, MarginHead, sample_classes
 from efface.models.recogniser import initialise
 from efface.progress import Watcher
@@ -51,8 +46,6 @@ LOGGED = 50
 """Steps from one line of the log to the next."""
 PAUSE = 120.0
 """Seconds from one checkpoint to the next, at least."""
-NUMBERS = (Rank(k=1), TrueAcceptRate(far=1e-3), GenuineAuc())
-"""What is measured on people who are not trained on."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -134,11 +127,11 @@ class RecogniserRecipe:
         target.network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         head = {"cosface": CosFace, "arcface": ArcFace}[self.head]
         margins = head(classes, target.spec.embedding_size, self.scale, self.margin).draw(generator).to(device)
-        loop = _Loop(self, target, margins, faces, folder if state.is_main_process else None, judged)
         if state.is_main_process:
             folder.log("people", _summary(faces, judged, notes), people=classes, **asdict(notes))
         with training.session(folder.checkpoints, watcher, every=10, pause=PAUSE) as session:
-            loop.run(session, generator)
+            loop = _Loop(self, target, margins, faces, judged, folder if state.is_main_process else None, session)
+            loop.run(generator)
         if state.is_main_process:
             self._write(folder, loop, session.cost(device))
         state.wait_for_everyone()
@@ -171,19 +164,19 @@ class RecogniserRecipe:
 
     def _write(self, folder: RunFolder, loop: "_Loop", cost: dict[str, Any]) -> None:
         """Weights (the better of the last ones and their running mean), curve and card."""
-        kept, target = loop.best()
+        kept = loop.best()
         made = f"efface train ({loop.classes:,} people, {len(loop.faces):,} photos)"
-        target.save(folder.path / "weights", origin=made, licence=self.licence)
+        loop.models[kept].save(folder.path / "weights", origin=made, licence=self.licence)
         log = [json.loads(line) for line in (folder.path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         losses = {line["step"]: line["loss"] for line in log if line["event"] == "training"}
         measured = {line["step"]: line["figures"] for line in log if line["event"] == "validation"}
-        better = {step: _best(figures)[1] for step, figures in measured.items()}
-        series = {
-            number.key: {step: value for step, f in better.items() if (value := f.get(number.key)) is not None}
-            for number in NUMBERS
-        }
-        (folder.path / "curve.png").write_bytes(training_curve(losses, series if better else {}))
-        write_text(folder.path / "card.md", _card(self, loop, kept, measured, cost))
+        series: dict[str, dict[int, float]] = {}
+        for step, figures in measured.items():
+            for key, value in figures[better(figures)].items():
+                if value is not None:
+                    series.setdefault(key, {})[step] = value
+        (folder.path / "curve.png").write_bytes(training_curve(losses, series))
+        write_text(folder.path / "card.md", _card(self, loop, kept, measured.get(loop.steps, {}), cost))
         folder.log("trained", f"{cost['steps']} steps, {cost['seconds']:.0f} s: weights, card.md and curve.png written")
 
 
@@ -207,49 +200,42 @@ class _Order(nn.Module):
         return self.rows[start : start + count]
 
 
+@dataclass
 class _Loop:
     """One training: the batches, the loss, the running mean, the log."""
 
-    def __init__(
-        self,
-        recipe: RecogniserRecipe,
-        target: RecognitionTarget,
-        head: MarginHead,
-        faces: Crops,
-        folder: RunFolder | None,
-        judged: Crops | None,
-    ) -> None:
-        """folder: where the log is; None in all processes but the first. judged: what is measured on."""
-        self.recipe, self.target, self.head, self.faces, self.folder, self.judged = (
-            recipe,
-            target,
-            head,
-            faces,
-            folder,
-            judged,
-        )
-        self.labels = faces.labels()
-        self.classes = len(faces.people())
-        self.state = PartialState()
-        self.half = _half(recipe.precision, target.device)
-        self.mean = copy.deepcopy(target.network).requires_grad_(False) if recipe.average else None
-        self.order = _Order(len(faces))
-        self.epoch = len(faces) // recipe.batch
-        self.steps = recipe.epochs * self.epoch
-        self.rate = 0.0
-        """Images a second, of the last steps logged."""
-        self.logged: tuple[int, float] | None = None
-        """(steps done, seconds on the clock) at the last line of the log."""
-        self.session = training.Session()
+    recipe: RecogniserRecipe
+    target: RecognitionTarget
+    head: MarginHead
+    faces: Crops
+    judged: Crops | None
+    """What is measured on."""
+    folder: RunFolder | None
+    """Where the log is; None in all processes but the first."""
+    session: training.Session
+    rate: float = 0.0
+    """Images a second, of the last steps logged."""
+    logged: tuple[int, float] | None = None
+    """(steps done, seconds on the clock) at the last line of the log."""
 
-    def run(self, session: training.Session, generator: torch.Generator) -> None:
+    def __post_init__(self) -> None:
+        self.labels = self.faces.labels()
+        self.classes = len(self.faces.people())
+        self.state = PartialState()
+        self.half = _half(self.recipe.precision, self.target.device)
+        self.models = {"last": self.target}
+        if self.recipe.average:
+            mean = copy.deepcopy(self.target.network).requires_grad_(False)
+            self.models["mean"] = RecognitionTarget(self.target.spec, mean, self.target.device)
+        self.order = _Order(len(self.faces))
+        self.epoch = len(self.faces) // self.recipe.batch
+        self.steps = self.recipe.epochs * self.epoch
+
+    def run(self, generator: torch.Generator) -> None:
         """All steps, or those that an interrupted run has left."""
-        module = nn.ModuleDict({"network": self.target.network, "head": self.head, "order": self.order})
-        if self.mean is not None:
-            module["mean"] = self.mean
-        self.session = session
+        networks = {name: model.network for name, model in self.models.items()}
         training.fit(
-            module,
+            nn.ModuleDict({**networks, "head": self.head, "order": self.order}),
             self._draw,
             self._loss,
             optimiser=self._optimisers(),
@@ -260,14 +246,9 @@ class _Loop:
             each=self._each,
         )
 
-    def best(self) -> tuple[str, RecognitionTarget]:
-        """("last" or "mean", what is written): the better on the people who are measured on; without any, the mean."""
-        models = self._models()
-        if self.judged is None:
-            return list(models.items())[-1]
-        figures = self._validate(self.steps)
-        name, _ = _best(figures)
-        return name, models[name]
+    def best(self) -> str:
+        """Which model is written: the better on the people who are measured on; without any, the last named."""
+        return list(self.models)[-1] if self.judged is None else better(self._validate(self.steps))
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, ...]:
         """(crops, labels, numbers of the variations, and which classes have a logit where not all have) of this
@@ -318,8 +299,9 @@ class _Loop:
     def _each(self, done: int, loss: Tensor) -> None:
         if self.logged is None:
             self.logged = (done, time.perf_counter())
-        if self.mean is not None:
-            _follow(self.mean, self.target.network, min(self.recipe.average, (1 + done) / (10 + done)))
+        if "mean" in self.models:
+            decay = min(self.recipe.average, (1 + done) / (10 + done))
+            _follow(self.models["mean"].network, self.target.network, decay)
         if done % LOGGED == 0 or done == self.steps:
             value = float(torch.as_tensor(reduce(loss, reduction="mean")))
             if self.folder is not None:
@@ -340,42 +322,18 @@ class _Loop:
         facts = {"step": done, "epoch": round(epoch, 3), "seconds": round(seconds, 1), "loss": loss, "rate": rate}
         self.folder.log("training", message, **facts, images_per_second=round(self.rate, 1))
 
-    def _models(self) -> dict[str, RecognitionTarget]:
-        models = {"last": self.target}
-        if self.mean is not None:
-            models["mean"] = RecognitionTarget(self.target.spec, self.mean, self.target.device)
-        return models
-
-    def _validate(self, done: int) -> dict[str, dict[str, float | None]]:
+    def _validate(self, done: int) -> dict[str, Figures]:
         """Measure, log and return the numbers of the last weights and of their running mean."""
         assert self.folder is not None and self.judged is not None
         began = time.perf_counter()
-        figures = {name: measure(model, self.judged) for name, model in self._models().items()}
-        said = ", ".join(
-            f"{key} {'—' if value is None else f'{value:.3f}'}" for key, value in _best(figures)[1].items()
-        )
+        figures = {name: validate(model, self.judged) for name, model in self.models.items()}
+        shown = figures[better(figures)].items()
+        said = ", ".join(f"{key} {'—' if value is None else f'{value:.3f}'}" for key, value in shown)
         facts = {"step": done, "epoch": round(done / self.epoch, 3), "seconds": round(began - self.session.began, 1)}
         self.folder.log("validation", f"epoch {done / self.epoch:.1f}: {said}", **facts, figures=figures)
-        if self.logged is not None:  # measuring is not training
+        if self.logged:  # measuring is not training
             self.logged = (self.logged[0], self.logged[1] + time.perf_counter() - began)
         return figures
-
-
-def measure(model: RecognitionTarget, crops: Crops) -> dict[str, float | None]:
-    """Rank-1, TAR@FAR 1e-3 and AUC of people, all of them as the protocol's holdout with all photos unseen."""
-    photos: dict[str, list[int]] = {}
-    for i, person in enumerate(crops.identities):
-        photos.setdefault(person, []).append(i)
-    positions = {person: tuple(own) for person, own in photos.items()}
-    split = Split((), (), tuple(photos), {}, positions, photos=positions)
-    evaluation = Evaluation(split, model.embed(crops.pixels))
-    values = {number.key: number.measure(evaluation, "holdout").values for number in NUMBERS}
-    return {key: None if np.isnan(v).all() else round(float(np.nanmean(v)), 5) for key, v in values.items()}
-
-
-def _best(figures: Mapping[str, dict[str, float | None]]) -> tuple[str, dict[str, float | None]]:
-    """(name, numbers) of the better model: by TAR, then AUC; by the running mean where they are equal."""
-    return max(reversed(list(figures.items())), key=lambda item: [item[1][n.key] or 0.0 for n in NUMBERS[1:]])
 
 
 @torch.no_grad()
@@ -430,27 +388,16 @@ def _summary(faces: Crops, judged: Crops | None, notes: AlignmentNotes) -> str:
 
 
 def _card(
-    recipe: RecogniserRecipe,
-    loop: _Loop,
-    kept: str,
-    measured: Mapping[int, Mapping[str, Mapping[str, float | None]]],
-    cost: Mapping[str, Any],
+    recipe: RecogniserRecipe, loop: _Loop, kept: str, figures: Mapping[str, Figures], cost: Mapping[str, Any]
 ) -> str:
     name, spec = recipe.model.name, loop.target.spec
     count = sum(p.numel() for p in loop.target.network.parameters())
-    figures = measured.get(loop.steps, {})
-    rows = "\n".join(
-        f"| {number.key} | "
-        + " | ".join(f"{f[number.key]:.4f}" if f[number.key] is not None else "—" for f in columns)
-        + " |"
-        for columns in [list(figures.values())]
-        for number in NUMBERS
-    )
-    table = f"""
-| on people not trained on | {" | ".join(figures)} |
-|---|{"---|" * len(figures)}
-{rows}
-"""
+    table = ""
+    if figures:
+        table = f"\n| on people not trained on | {' | '.join(figures)} |\n|---|{'---|' * len(figures)}\n"
+        for key in figures[kept]:
+            values = (found[key] for found in figures.values())
+            table += f"| {key} | {' | '.join('—' if v is None else f'{v:.4f}' for v in values)} |\n"
     judged = loop.judged
     others = "" if judged is None else f", {len(judged.people()):,} others ({len(judged):,} photos) for measuring"
     without = f", without {', '.join(recipe.without)}" if recipe.without else ""
@@ -471,4 +418,4 @@ Cost: {cost["steps"]:,} steps, {cost["images_seen"]:,} images, {cost["seconds"]:
 process(es) on {cost["device"]}.
 
 Command: `efface train config.yaml` (the file beside this one).
-{table if figures else ""}"""
+{table}"""
