@@ -123,7 +123,7 @@ def _expression(rng: np.random.Generator, names: tuple[str, ...], gaze: tuple[fl
 
     if rng.random() > 0.33:
         for preset in rng.choice(list(PRESETS), rng.choice([1, 2], p=[0.8, 0.2]), replace=False):
-            strength = rng.uniform(0.25, 0.8)
+            strength = rng.uniform(0.2, 0.72)
             for name, amount in PRESETS[preset].items():
                 add(name, strength * amount)
     for name in rng.choice(names, 4, replace=False):
