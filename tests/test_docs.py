@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from efface import config
+from efface import config, registry
 from efface.cli import app
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -54,8 +54,11 @@ def test_json_is_json(block: str):
 def test_yaml_is_a_part_of_a_configuration(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EFFACE_DATA", str(tmp_path))
     (tmp_path / "run.yaml").write_text(block)
-    rest = {"model": "tiny"} if "model" not in yaml.safe_load(block) else {}
-    config.load(tmp_path / "run.yaml", (), rest)
+    given = yaml.safe_load(block)
+    if given.get("name") in registry.names("recipes"):
+        config.load_recipe(tmp_path / "run.yaml")
+    else:
+        config.load(tmp_path / "run.yaml", (), {"model": "tiny"} if "model" not in given else {})
 
 
 def commands(block: str) -> list[list[str]]:
