@@ -55,7 +55,7 @@ class Studio:
             points = model.posed(shot)
             pixels = render(model, points, shot, size)
             file = io.BytesIO()
-            Image.fromarray(pixels).save(file, "JPEG", quality=shot.quality, subsampling=0)
+            Image.fromarray(pixels).save(file, "JPEG", quality=shot.quality, subsampling=2, optimize=True)
             yield file.getvalue(), _record(model, points, shot, f"person-{person:03d}", number, size)
 
 
