@@ -21,9 +21,10 @@ def train(recipe: Named, watcher: Watcher, resume: bool = False) -> None:
     Raises EffaceError for whatever the user can mend.
     """
     out: Path = recipe.value.out
-    state = PartialState(cpu=recipe.value.device == "cpu", timeout=timedelta(days=1))  # aligning photos may take hours
+    on_cpu = recipe.value.device == "cpu" or not torch.accelerator.is_available()
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=1))  # aligning photos may take hours
     try:
-        if state.num_processes > 1 and torch.device(state.device or "cpu").type == "cpu":
+        if state.num_processes > 1 and on_cpu:
             torch.set_num_threads(1)
         if state.is_main_process:
             with run_folder(out, config.dump(recipe), resume, watcher.say) as folder:
