@@ -2,15 +2,19 @@
 
     python -m benchmarks.rendering speed [PEOPLE]       photos/s on 2 processes, 128 px, 12 photos a person
     python -m benchmarks.rendering identity [PEOPLE]    100 people × 6 photos within ±30° of yaw
+    python -m benchmarks.rendering pack                 makes the shipped pack again and compares the bytes
+    python -m benchmarks.rendering sheet                docs/people.jpg: 20 people of the pack × 6 photos
 
-Need EFFACE_DATA (heads-ict; `identity` also the pretrained recognisers and the detector).
+All but `sheet` need EFFACE_DATA (heads-ict; `identity` also the pretrained recognisers and the detector).
 """
 
 import io
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from efface.faces.alignment import warp
+from efface.faces.datasets.people import ShippedPeople
 from efface.faces.detection import Detector
 from efface.faces.rendering.heads import Heads
 from efface.faces.rendering.studio import Studio
@@ -115,7 +120,41 @@ def scores(embeddings: Tensor, person: np.ndarray) -> dict[str, float]:
     }
 
 
+def pack() -> None:
+    """Run the command that made the pack, and compare."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "pack"
+        command = [
+            "render",
+            "--heads",
+            str(data() / "heads-ict" / "ict_model.npz"),
+            "--format",
+            "pack",
+            "--out",
+            str(made),
+        ]
+        subprocess.run([str(Path(sys.executable).with_name("efface")), *command], check=True)
+        for shipped in ShippedPeople.shipped:
+            same = shipped.read_bytes() == (made / shipped.name).read_bytes()
+            print(f"{shipped.name}: {shipped.stat().st_size:,} bytes, {'the same' if same else 'NOT the same'}")
+
+
+def sheet(people: int = 20, photos: int = 6, across: int = 2) -> None:
+    """A contact sheet, two people a row."""
+    shown = [album[:photos] for album in list(ShippedPeople().read().photos.values())[:people]]
+    rows = [
+        np.hstack([photo.pixels() for album in shown[i : i + across] for photo in album])
+        for i in range(0, people, across)
+    ]
+    path = Path(__file__).parents[1] / "docs" / "people.jpg"
+    Image.fromarray(np.vstack(rows)).save(path, quality=88)
+    print(path.name)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     verb, *rest = sys.argv[1:]
-    {"speed": speed, "identity": identity}[verb](*(int(r) for r in rest or ["100"]))
+    if verb in ("speed", "identity"):
+        {"speed": speed, "identity": identity}[verb](*(int(r) for r in rest or ["100"]))
+    else:
+        {"pack": pack, "sheet": sheet}[verb]()
