@@ -1,6 +1,9 @@
 """`efface train`: what is written, that an interrupted training ends in the same weights, and that it learns."""
 
+import errno
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from efface import config, recipes
+from efface import config, recipes, registry
 from efface.cli import app
 from efface.errors import EffaceError
 from efface.faces import stored
@@ -169,3 +172,19 @@ def test_stored_crops_are_those_of_align_and_of_no_other_photos(tmp_path):
 def test_the_shipped_networks_are_small(spec):
     state = spec.build().state_dict()
     assert sum(t.numel() * t.element_size() for t in state.values()) <= 4_490_000
+
+
+def test_the_page_lists_every_field_with_its_default():
+    page = (Path(__file__).parents[1] / "docs" / "training.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", page, re.MULTILINE)
+    fields = registry.describe("recipes", "recogniser").fields
+    assert rows == [(field.name, field.default) for field in fields]
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def refuse(*rest):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(EffaceError, match=r"cannot be written \(No space left on device\)"):
+        recipes.train(small(tmp_path / "out"), Quiet())

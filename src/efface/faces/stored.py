@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,8 @@ def stored_crops(
     """As `alignment.align`, the pixels being a memory map of `folder/crops.u8`; where an earlier call has filled it, it
     is only opened. These are pictures of people: whoever makes the folder deletes it.
 
-    Raises EffaceError as `align` does, and where the folder holds the crops of other photos.
+    Raises EffaceError as `align` does, and where the folder holds the crops of other photos; OSError where the disk has
+    no room.
     """
     photos = [photo for group in people.photos.values() for photo in group]
     path, record = folder / "crops.u8", folder / "crops.json"
@@ -38,7 +40,8 @@ def stored_crops(
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".tmp")
         try:
-            pixels = torch.from_numpy(np.memmap(partial, np.uint8, "w+", shape=shape))
+            _reserve(partial, math.prod(shape))
+            pixels = torch.from_numpy(np.memmap(partial, np.uint8, "r+", shape=shape))
             crops, notes = align(people, detector, cache, tick, pixels)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -61,3 +64,12 @@ def stored_crops(
     crops = Crops(pixels[: len(kept["crops"])], tuple(identity[n] for n in kept["crops"]), tuple(kept["crops"]))
     notes = kept["notes"]
     return crops, AlignmentNotes(notes["photos"], tuple(notes["no_face"]), tuple(notes["several_faces"]))
+
+
+def _reserve(path: Path, size: int) -> None:
+    """A file of so many bytes. The disk is asked now, where it can refuse: a map of a full disk ends the process."""
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
