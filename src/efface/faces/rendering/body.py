@@ -169,7 +169,9 @@ def _with_skirt(heads: Heads, triangles: np.ndarray) -> tuple[Heads, np.ndarray]
 
     def grown(values: np.ndarray, down: bool) -> np.ndarray:
         own = values[..., loop, :]
-        more = [own * np.float32([w, 1, w]) - np.float32([0, d if down else 0, 0]) for w, d in SKIRT]
+        more = [
+            own * np.array([w, 1, w], np.float32) - np.array([0, d if down else 0, 0], np.float32) for w, d in SKIRT
+        ]
         return np.ascontiguousarray(np.concatenate([values, *more], -2))
 
     longer = replace(

@@ -21,7 +21,7 @@ class Glasses:
     """Exponent of the outline: 2 is an ellipse, 6 nearly a rectangle."""
     thickness: float
     """Radius of the tube, cm."""
-    colour: tuple[float, float, float]
+    colour: tuple[float, ...]
     """Linear RGB."""
 
 

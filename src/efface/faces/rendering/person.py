@@ -30,7 +30,7 @@ class Person:
     skin: Skin
     hair: Hair
     glasses: Glasses
-    iris: tuple[float, float, float]
+    iris: tuple[float, ...]
     """Linear RGB."""
     iris_size: float
     """Sine of the angle from the eye's axis to the iris' rim."""

@@ -144,7 +144,7 @@ def render(model: Model, points: np.ndarray, shot: Shot, size: int) -> np.ndarra
         shadow.matrix, np.float32(model.person.skin.shine), model.person.skin.seed, colour,
     )  # fmt: skip
     strands.draw(
-        model.strands, hairs, (axes, place, focal, centre, centre), lights, strengths, shot.ambient, shadow.matrix,
+        model.strands, hairs, (axes, place, float(focal), float(centre), float(centre)), lights, strengths, shot.ambient, shadow.matrix,
         shadow.height, depth, colour,
     )  # fmt: skip
     return develop(colour, index, shot, size)
