@@ -143,10 +143,10 @@ def render(model: Model, points: np.ndarray, shot: Shot, size: int) -> np.ndarra
         shot.cloth, np.float32(shot.collar), frame, place, lights, strengths, shot.ambient, shadow.height,
         shadow.matrix, np.float32(model.person.skin.shine), model.person.skin.seed, colour,
     )  # fmt: skip
+    view = axes, place, float(focal), float(centre), float(centre)
     strands.draw(
-        model.strands, hairs, (axes, place, float(focal), float(centre), float(centre)), lights, strengths, shot.ambient, shadow.matrix,
-        shadow.height, depth, colour,
-    )  # fmt: skip
+        model.strands, hairs, view, lights, strengths, shot.ambient, shadow.matrix, shadow.height, depth, colour
+    )
     return develop(colour, index, shot, size)
 
 
