@@ -35,6 +35,7 @@ SMALL = {
     "epochs": 8,
     "batch": 16,
     "precision": "fp32",
+    "rate": 0.003,
 }
 
 

@@ -91,7 +91,7 @@ class RecogniserRecipe:
     """How often each photo is seen."""
     batch: PositiveInt = 256
     """Photos in a step, over all processes together."""
-    rate: PositiveFloat = 0.003
+    rate: PositiveFloat = 0.006
     """Largest learning rate (AdamW); it falls to 0 along a half cosine."""
     weight_decay: NonNegativeFloat = 0.05
     """AdamW's, of convolutions and linear maps."""
