@@ -400,7 +400,7 @@ def test_weights_of_another_network(photos, tmp_path, refused):
     refused([*own(photos, tmp_path / "o"), "--weights", str(path)], tmp_path / "o", "r18.pt", "iresnet")
 
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "recognition").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
