@@ -11,13 +11,13 @@ from torch import nn
 
 from efface import registry
 from efface.errors import EffaceError
-from efface.methods.classes import class_head
+from efface.methods.classes import class_head, wrong_labels
 from efface.methods.recognition.boundary_shrink import nearest_wrong_class
 from efface.methods.recognition.esc import Esc
 from efface.methods.recognition.gradient_ascent import GradientAscent
 from efface.methods.recognition.head_only import HeadOnly
 from efface.methods.recognition.noise import Noise
-from efface.methods.recognition.random_label import RandomLabel, wrong_labels
+from efface.methods.recognition.random_label import RandomLabel
 from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request
 from efface.models.recogniser import InputConvention, Recogniser, initialise

@@ -87,9 +87,11 @@ class LastBlocks(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
-        if self.first is None:
-            return self.clone.forward(features)
-        return F.normalize(self.tail(features), dim=-1)
+        return F.normalize(self.outputs(features), dim=-1)
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """The embeddings before normalisation [n, d]."""
+        return self.clone.network(self.clone.inputs(features)) if self.first is None else self.tail(features)
 
     def result(self) -> RecognitionTarget:
         """The clone with what was trained, requiring no gradient any more."""

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
 
-from efface.methods.classes import class_head, train_against_head
+from efface.methods.classes import bounded_ascent, class_head, train_against_head
 from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.targets.recognition import RecognitionTarget
@@ -50,15 +48,10 @@ class GradientAscent(Unlearner):
         seen = Seen.of(part, request)
         head = class_head(seen).to(target.device)
         most = self.bound * math.log(len(head.weight))
-
-        def ascent(embeddings: Tensor, true: Tensor) -> Tensor:
-            climbing = F.cross_entropy(head(embeddings.detach()), true, reduction="none") < most
-            return -(F.cross_entropy(head(embeddings, true), true, reduction="none") * climbing).mean()
-
         return train_against_head(
             part,
             seen,
-            ascent,
+            lambda embeddings, true: bounded_ascent(head, embeddings, true, most),
             seen.labels,
             learning_rate=self.learning_rate,
             steps=self.steps,

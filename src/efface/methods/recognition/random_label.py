@@ -18,9 +18,8 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
 
-from efface.methods.classes import class_head, train_against_head
+from efface.methods.classes import class_head, train_against_head, wrong_labels
 from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.targets.recognition import RecognitionTarget
@@ -56,9 +55,3 @@ class RandomLabel(Unlearner):
             retain_weight=self.retain_weight,
             generator=generator,
         )
-
-
-def wrong_labels(true: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """A random class int64 [n] for each of the labels `true` [n], never the label itself."""
-    drawn = torch.randint(classes - 1, true.shape, generator=generator)
-    return drawn + (drawn >= true)
