@@ -19,6 +19,7 @@ from efface.faces.datasets.drawn import Drawn
 from efface.faces.splits import Split
 from efface.faces.splits import split as faces_split
 from efface.metrics.audit import audit
+from efface.report.numbers import FROZEN_FAR, percent
 from efface.report.scores import Scores, scores, trade_off
 from efface.report.searches import Answer, searches
 from efface.report.terminal import print_audit
@@ -258,7 +259,7 @@ def test_a_coarser_rate_stands_in_and_is_said():
             *["rank1", "tar@far=1e-2"] * 2, "far_at_frozen_threshold@far=1e-2",
         ]  # fmt: skip
     text = printed(few_pairs(audit_of("weakened"), 2_240), 80)
-    assert "1 in 100 pairs of strangers" in text and "TAR@1e-2" in text and "TAR@1e-3" not in text
+    assert "1 in 100 pairs of strangers" in text and "TAR at FAR 1e-2" in text and "1e-3)" not in text
 
 
 @pytest.mark.parametrize(
@@ -326,14 +327,28 @@ def test_the_table_fits_and_says_before_and_after(width: int):
     audit = audit_of("weakened")
     text = printed(audit, width)
     assert max(map(len, text.splitlines())) <= width
-    rows = [line for line in text.splitlines() if "→" in line and line.startswith(("Forg", "Ret", "Held", "Look"))]
-    assert len(rows) == 5 and all(line.count("→") == 4 for line in rows), "a row is one line"
-    assert sum(line.lstrip().startswith("floor: raw pixels") for line in text.splitlines()) == 1
+    rows = [line for line in text.splitlines() if line.startswith("  ") and line.count("→") == 4]
+    assert [line.split("(")[0].strip() for line in rows] == [
+        "photos it never saw", "photos it was given", "retained", "held out", "look-alikes",
+    ]  # fmt: skip
+    assert sum(line.lstrip().startswith("raw pixels  ") for line in text.splitlines()) == 1 and "…" not in text
     assert "Harder to recognise, but not forgotten" in text and PEOPLE[3] in text  # [red] is a name, not a colour
     before, after = (audit["models"][m]["forget"]["tar@far=1e-3"]["value"] for m in ("original", "unlearned"))
-    assert f"{before:.2f} → {after:.2f}" in next(line for line in text.splitlines() if "unseen" in line)
-    for words in ("Retained", "Held out", "Look-alikes", "raw pixels", "strangers", "worst-off", "10.2 s"):
+    assert f"{percent(before)[:-2]} → {percent(after)[:-2]}" in rows[0]
+    far = [1000 * audit["models"][m]["impostors"][FROZEN_FAR]["value"] for m in ("original", "unlearned")]
+    assert f"strangers accepted as one another: {far[0]:.1f} → {far[1]:.1f} of 1,000 pairs" in text
+    for words in ("To be forgotten", "Everybody else", "1 in 1,000 pairs of strangers", "worst-off", "10.2 s"):
         assert words in text
+
+
+def test_a_reference_and_the_floors_stand_beside_the_forgotten():
+    audit = audit_of("weakened")
+    audit["models"]["retrained"] = copy.deepcopy(audit["models"]["original"])
+    audit["models"]["retrained"]["forget"]["rank1"]["value"] = 0.875
+    lines = [line.split("  ") for line in printed(audit, 80).splitlines()]
+    names = [line[1] for line in lines if len(line) > 2 and not line[0]]
+    assert names[:4] == ["photos it never saw (4)", "trained without them", "raw pixels", "photos it was given (4)"]
+    assert "87.5" in next(line for line in lines if "trained without them" in line)
 
 
 def test_an_evaluation_alone_shows_one_model():

@@ -1,20 +1,46 @@
 """`efface demo`."""
 
-import os
 from pathlib import Path
+from typing import Annotated, Any
 
-from efface.cli.options import configuration, run_and_show
-from efface.errors import EffaceError
+import typer
 
-CONFIG = Path("configs/recognition/orl.yaml")
+from efface.cli.options import Tiny, names, run_and_show
+
 MARK = ".efface-demo"
 """File that says that the demo wrote a folder, and may replace it."""
+PEOPLE = "person-000,person-001"
+"""The first two of the pack by name; no network that ships was trained on photos of them."""
+KNOWN = frozenset(f"person-{number}" for number in range(100, 120))
+"""People of the pack whose other photos were in the training of `shipped`, and not in that of the retrained one."""
+RETRAINED = "retrained.safetensors"
+"""Beside the weights of `shipped`: the same training without the known people."""
 
 
-def demo() -> None:
-    """Forget four real people in a real recogniser (needs EFFACE_DATA); writes demo-run/ and replaces only its own."""
-    if not os.environ.get("EFFACE_DATA"):
-        raise EffaceError("EFFACE_DATA is not set; set it to the folder of real weights and faces (see README.md)")
-    if not CONFIG.is_file():
-        raise EffaceError(f"{CONFIG}: not here; run the demo in the folder that holds efface's README.md")
-    run_and_show(configuration(CONFIG, None, out=Path("demo-run")), resume=True, mark=MARK)
+def demo(
+    forget: Annotated[str, typer.Option(help="Whom to forget: people of the pack, with commas between them.")] = PEOPLE,
+    out: Annotated[Path, typer.Option(help="Folder of the result; what an earlier demo wrote is replaced.")] = Path(
+        "demo-run"
+    ),
+    tiny: Tiny = False,
+) -> None:
+    """Make the recogniser that comes with efface forget people who come with it; needs nothing from outside."""
+    from efface import config
+
+    run_and_show(config.load(None, (), given(names(forget)) | {"out": str(out)}, tiny), resume=True, mark=MARK)
+
+
+def given(forget: list[str]) -> dict[str, Any]:
+    """The demo's configuration, in which everything comes with efface."""
+    from efface.models.recognition import shipped
+
+    retrained = Path(shipped.__file__).with_name(RETRAINED)
+    reference = bool(forget) and KNOWN.issuperset(forget) and retrained.is_file()
+    return {
+        "model": "shipped",
+        "faces": "people",
+        "judge": "judge",
+        "method": "dispersion",
+        "forget": forget,
+        **({"retrained": {"name": "shipped", "weights": str(retrained)}} if reference else {}),
+    }

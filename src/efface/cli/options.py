@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 Config = Annotated[Path | None, typer.Argument(help="A YAML file such as configs/recognition/orl.yaml.")]
 Model = Annotated[str | None, typer.Option(help="Name of the network; see `efface models`.")]
 Weights = Annotated[Path | None, typer.Option(help="Its checkpoint.")]
-Faces = Annotated[Path | None, typer.Option(help="A folder of photos, one folder per person.")]
+Faces = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|NAME",
+        help="A folder of photos, one folder per person; or a data set that needs no path, such as people. A folder of "
+        "that name is ./people.",
+    ),
+]
 Forget = Annotated[str | None, typer.Option(help="Whom to forget: names with commas between them.")]
 Detector = Annotated[Path | None, typer.Option(help="Folder of the face detector (pnet.pt, rnet.pt, onet.pt).")]
 Settings = Annotated[
@@ -30,7 +37,7 @@ def configuration(
     *,
     model: str | None = None,
     weights: Path | None = None,
-    faces: Path | None = None,
+    faces: str | None = None,
     forget: str | None = None,
     method: str | None = None,
     detector: Path | None = None,
@@ -43,8 +50,8 @@ def configuration(
     named = {"name": model, "weights": weights and str(weights)}
     given: dict[str, Any] = {
         "model": {k: v for k, v in named.items() if v is not None} or None,
-        "faces": faces and {"name": "folder", "path": str(faces)},
-        "forget": None if forget is None else [name.strip() for name in forget.split(",") if name.strip()],
+        "faces": None if faces is None else photos(faces),
+        "forget": None if forget is None else names(forget),
         "method": method and {"name": method},
         "detector": detector and str(detector),
         "out": out and str(out),
@@ -53,8 +60,25 @@ def configuration(
     return config.load(path, settings or (), {k: v for k, v in given.items() if v is not None}, tiny)
 
 
+def names(given: str) -> list[str]:
+    """What `--forget` says."""
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def photos(given: str) -> dict[str, Any]:
+    """What `--faces` says: the name of a data set all of whose fields have defaults, or else a folder. Where both are
+    there the data set wins, and ./NAME is the folder."""
+    from efface import registry
+
+    kind = "faces.datasets"
+    if given in registry.names(kind) and all(field.default for field in registry.describe(kind, given).fields):
+        return {"name": given}
+    return {"name": "folder", "path": given}
+
+
 def run_and_show(config: RunConfig, resume: bool, mark: str | None = None) -> None:
-    """Run, then show the table and where the report is."""
+    """Run, then show the table and where the report is. resume, mark: as `run.run` says; what is marked needs no
+    --resume."""
     from efface import run
     from efface.cli.terminal import Terminal
     from efface.report.terminal import print_audit
@@ -63,7 +87,7 @@ def run_and_show(config: RunConfig, resume: bool, mark: str | None = None) -> No
     try:
         audit = run.run(config, terminal, resume=resume, mark=mark)
     except KeyboardInterrupt as error:
-        terminal.say("efface: interrupted; the same command with --resume continues")
+        terminal.say(f"efface: interrupted; the same command{'' if mark else ' with --resume'} continues")
         raise typer.Exit(130) from error
     print_audit(audit)
     terminal.say(f"report: {config.out / 'report.html'}")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from efface.cli.options import Detector, Faces, Seed, Settings, Tiny
+from efface.cli.options import Detector, Faces, Seed, Settings, Tiny, photos
 
 
 def train(
@@ -24,7 +24,7 @@ def train(
     from efface.config import load_recipe
 
     given = {
-        "faces": faces and {"name": "folder", "path": str(faces)},
+        "faces": None if faces is None else photos(faces),
         "detector": detector and str(detector),
         "out": out and str(out),
         "seed": seed,

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from efface.report.scores import Scores, trade_off
 
@@ -176,6 +177,63 @@ def _legend() -> list[Line2D]:
     ]
 
 
+@dataclass(frozen=True)
+class Match:
+    """A photo that is compared with its person's template."""
+
+    pixels: np.ndarray
+    """uint8 [side, side, 3], RGB."""
+    before: float
+    """Cosine with the template under the original model."""
+    after: float
+    """The same under the unlearned model."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One person: the template and photos that are compared with it."""
+
+    title: str
+    template: np.ndarray
+    """uint8 [side, side, 3], RGB."""
+    matches: tuple[Match, ...]
+
+
+def faces(strips: Sequence[Strip], threshold: float | None) -> bytes:
+    """A row of photos for each person, the template first; below each photo its cosine with the template before →
+    after. What is accepted after, above `threshold`, has a solid blue frame, and a dashed orange one what is not."""
+    cell, gap, label, head = 1.0, 0.12, 1.25, 0.45  # inches
+    row = cell + 0.42
+    most = max(len(strip.matches) for strip in strips)
+    width, height = label + (most + 1) * (cell + gap) + gap, head + len(strips) * row
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    plain = {"color": INK, "parse_math": False}
+    enrolled, compared = (label + column * (cell + gap) for column in (0, 1))
+    figure.text(enrolled / width, 1 - 0.25 / height, "enrolled photo", fontsize=9, **plain)
+    told = "other photos: likeness (cosine) with it, before → after"
+    told += "" if threshold is None else f"; the same person above {threshold:.2f}"
+    figure.text((compared + gap) / width, 1 - 0.25 / height, told, fontsize=9, **plain)
+    for number, strip in enumerate(strips):
+        top = head + number * row
+        middle = 1 - (top + cell / 2) / height
+        figure.text(0.1 / width, middle, strip.title, fontsize=10, weight="bold", va="center", **plain)
+        for column, pixels in enumerate((strip.template, *(match.pixels for match in strip.matches))):
+            left = label + column * (cell + gap) + (gap if column else 0)
+            axes = figure.add_axes((left / width, 1 - (top + cell) / height, cell / width, cell / height))
+            axes.imshow(pixels, interpolation="lanczos")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(visible=False)
+            if column:
+                match = strip.matches[column - 1]
+                accepted = threshold is not None and match.after > threshold
+                colour, style = (OTHERS, "-") if accepted else (FORGOTTEN, (0, (3, 1.5)))
+                frame = {"fill": False, "edgecolor": colour, "linestyle": style, "linewidth": 3, "clip_on": False}
+                axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, capstyle="butt", **frame))
+                axes.set_xlabel(f"{match.before:.2f} → {match.after:.2f}", fontsize=9.5, color=colour, labelpad=5)
+    return _png(figure, 150)
+
+
 def _blank(title: str, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
     """An empty plot, sized in inches of a page that is 1000 pixels wide, without any global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -189,7 +247,7 @@ def _blank(title: str, width: float = 4.6, height: float = 3.6) -> tuple[Figure,
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure, dpi: int = 200) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from efface import registry
 from efface.faces.crops import Crops
 from efface.report import Evidence, tables
 from efface.report.numbers import (
@@ -26,7 +27,7 @@ from efface.report.numbers import (
     threshold,
     value,
 )
-from efface.report.pictures import data_uri, pictures
+from efface.report.pictures import MOST_STRIPS, data_uri, pictures
 from efface.report.searches import Search, searches
 from efface.report.verdict import FORGOTTEN_RANK1, MOST_RANK1, WEAKENED_RANK1, WEAKENED_TAR, verdict
 
@@ -34,7 +35,7 @@ MOST_PEOPLE = 8
 """Forgotten people who are shown one by one: those whose photos are still accepted most often."""
 MOST_SEARCHES = 4
 """Searches shown of each."""
-THUMBNAIL = 72
+THUMBNAIL = 96
 """Side of a thumbnail in pixels."""
 MOST_NAMES = 12
 """Names written out in a list before the rest is counted."""
@@ -100,6 +101,8 @@ def _content(evidence: Evidence) -> dict[str, Any]:
         "threshold": frozen,
         "pictures": pictures(evidence, [person.name for person in forgotten], frozen, far),
         "people": forgotten,
+        "most_strips": MOST_STRIPS,
+        "nobody": _nobody(audit.get("config", {})),
         "most_searches": MOST_SEARCHES,
         "searches": sum(len(person.searches) for person in everybody),
         "mistaken": {m: _mistaken(everybody, m) for m in ("original", "unlearned") if m in evidence.embeddings},
@@ -176,6 +179,13 @@ class _Thumbnails:
 
 def _yaml(config: Mapping[str, Any] | None) -> str:
     return "" if not config else yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _nobody(config: Mapping[str, Any]) -> str:
+    """What a data set of people who never existed says of them; empty for all others."""
+    name = config.get("faces", {}).get("name")
+    known = name in registry.names("faces.datasets")
+    return registry.describe("faces.datasets", name).facts.get("nobody", "") if known else ""
 
 
 def _command(config: Mapping[str, Any]) -> str:

@@ -12,6 +12,10 @@ from torch import Tensor
 from efface.report import Evidence, figures
 from efface.report.numbers import MODELS, percent, plain
 from efface.report.scores import Scores, scores
+from efface.targets.cosines import cosines, unit_rows
+
+MOST_STRIPS, MOST_MATCHES = 3, 5
+"""Forgotten people whose photos are laid side by side, and photos of each beside the template."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ def data_uri(data: bytes, kind: str) -> str:
 
 
 def pictures(evidence: Evidence, forgotten: Sequence[str], frozen: float | None, far: str) -> dict[str, Any]:
-    """`histograms` and `det`, lists of pictures; `pairs`, how many pairs they show; and `map` where there is an
-    unlearned model.
+    """`histograms` and `det`, lists of pictures; `pairs`, how many pairs they show; and, where there is an unlearned
+    model, `faces` and `map`.
 
     forgotten: the people who are numbered on the map. frozen: threshold at the false accept rate `far`.
     """
@@ -43,7 +47,41 @@ def pictures(evidence: Evidence, forgotten: Sequence[str], frozen: float | None,
     }
     if "unlearned" in found and forgotten and split.retain + split.holdout:
         content["map"] = _map(evidence, forgotten)
+        content["faces"] = _faces(evidence, forgotten, frozen)
     return content
+
+
+def _faces(evidence: Evidence, forgotten: Sequence[str], frozen: float | None) -> Picture | None:
+    """Unseen photos of forgotten people, each person followed by the nearest look-alike."""
+    near = evidence.audit.get("neighbours", {})
+    rows: list[tuple[str, str]] = []
+    for number, person in enumerate(forgotten[:MOST_STRIPS], 1):
+        rows.append((f"Person {number},\nforgotten", person))
+        rows += [(f"Look-alike of\nperson {number}", other) for other in near.get(person, ())[:1]]
+    strips = [_strip(evidence, title, who) for title, who in rows if len(evidence.split.unseen[who]) > 1]
+    if not strips:
+        return None
+    said = []
+    for strip in strips:
+        before = "–" if frozen is None else sum(match.before > frozen for match in strip.matches)
+        after = "–" if frozen is None else sum(match.after > frozen for match in strip.matches)
+        said.append(f"{' '.join(strip.title.split())}: {before} → {after} of {len(strip.matches)} photos accepted")
+    alt = f"Photos that the method never saw, beside the enrolled one, before → after. {'; '.join(said)}."
+    return Picture(data_uri(figures.faces(strips, frozen), "png"), alt)
+
+
+def _strip(evidence: Evidence, title: str, person: str) -> figures.Strip:
+    """The person's first unseen photo as the template, and the next ones compared with it."""
+    template, *others = evidence.split.unseen[person][: MOST_MATCHES + 1]
+    pixels = evidence.crops.pixels.permute(0, 2, 3, 1)
+    before, after = (
+        cosines(rows[[template]], rows[others])[0]
+        for rows in (unit_rows(evidence.embeddings[model]) for model in ("original", "unlearned"))
+    )
+    matches = (
+        figures.Match(pixels[i].numpy(), float(b), float(a)) for i, b, a in zip(others, before, after, strict=True)
+    )
+    return figures.Strip(title, pixels[template].numpy(), tuple(matches))
 
 
 def _histograms(found: Mapping[str, Scores], frozen: float | None, far: str) -> list[Picture]:

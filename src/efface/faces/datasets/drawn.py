@@ -15,6 +15,7 @@ from efface.testing.drawn import TRAINED, draw
 class Drawn:
     """Cartoon faces made from seeds: aligned pictures of 112 × 112 pixels, in memory."""
 
+    nobody: ClassVar[str] = "These people never existed: their photos were drawn."
     licence: ClassVar[str] = "Apache-2.0"
     commercial: ClassVar[str] = "yes"
 

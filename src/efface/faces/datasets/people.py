@@ -23,6 +23,7 @@ class ShippedPeople:
     paper: ClassVar[str] = (
         "ours (docs/rendering.md); head model: Li et al. 2020, https://github.com/ICT-VGL/ICT-FaceKit"
     )
+    nobody: ClassVar[str] = "These people never existed: their photos were rendered."
     licence: ClassVar[str] = "Apache-2.0; the head model is MIT"
     commercial: ClassVar[str] = "yes"
     shipped: ClassVar[tuple[Path, ...]] = (PACK / PACK_PHOTOS, PACK / PACK_RECORDS)

@@ -19,6 +19,7 @@ class Rendered:
     paper: ClassVar[str] = (
         "ours (docs/rendering.md); head model: Li et al. 2020, https://github.com/ICT-VGL/ICT-FaceKit"
     )
+    nobody: ClassVar[str] = "These people never existed: their photos were rendered."
     licence: ClassVar[str] = "yours; the head model is MIT"
     commercial: ClassVar[str] = "yes"
 
