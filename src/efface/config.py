@@ -69,6 +69,18 @@ def _named(kind: str, found: Any, weights: bool = True) -> Named:
     return Named(name, _validate(cls, fields), None if checkpoint is None else Path(checkpoint))
 
 
+def _attacks(found: Any) -> tuple[Named, ...]:
+    """What `attacks` says: `all`, or a list of names and of mappings as for a method."""
+    kind = "attacks.recognition"
+    given = list(registry.names(kind)) if found == "all" else found
+    if not isinstance(given, list | tuple):
+        raise PydanticCustomError("attacks", "all, or a list of names; see `efface attacks`")
+    named = tuple(_named(kind, one) for one in given)
+    if len({one.name for one in named}) < len(named):
+        raise PydanticCustomError("attacks", "each attack once")
+    return named
+
+
 def _at(key: str, found: Any, expected: str) -> ValidationError:
     """A mistake at `key`, which pydantic reports below the key that is being validated."""
     detail = InitErrorDetails(
@@ -106,6 +118,8 @@ class RunConfig:
     """A second recogniser, never part of any loss, that scores the same photos."""
     retrained: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The reference trained without the forgotten people, where there is one."""
+    attacks: Annotated[tuple[Named, ...], PlainValidator(_attacks)] = ()
+    """Attempts to bring the forgotten back: `all`, or a list of names, each with its fields (`efface attacks NAME`)."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random draw."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -123,7 +137,7 @@ def _plain(value: Any) -> Any:
         return value.plain()
     if isinstance(value, Path):
         return str(value)
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def parse(given: Mapping[str, Any], source: str) -> RunConfig:

@@ -17,7 +17,14 @@ from typing import Any, TypeGuard
 
 from efface.errors import EffaceError
 
-KINDS = ("methods.recognition", "metrics.recognition", "models.recognition", "faces.datasets", "recipes")
+KINDS = (
+    "methods.recognition",
+    "metrics.recognition",
+    "attacks.recognition",
+    "models.recognition",
+    "faces.datasets",
+    "recipes",
+)
 """Packages below `efface` whose modules are found by name."""
 
 

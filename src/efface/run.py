@@ -14,6 +14,7 @@ from torch import Tensor
 import efface
 from efface import config as configuration
 from efface import report, training
+from efface.attacks.attempts import attempted
 from efface.config import Named, RunConfig
 from efface.errors import EffaceError
 from efface.faces.alignment import AlignmentNotes, align
@@ -140,6 +141,9 @@ def measure(
     }
     judged = embeddings.pop("judge", None)
     audits = {"models": audit(photos.split, embeddings, _drawing(config), floors=floors)}
+    if config.attacks:
+        attacks = [attack.value for attack in config.attacks]
+        audits["models"] = attempted(audits["models"], attacks, everyone, photos.crops, _drawing(config), watcher)
     if judged is not None:
         audits["judge"] = audit(photos.split, {"original": judged}, _drawing(config))
     return audits, embeddings

@@ -21,6 +21,8 @@ from efface.metrics.rows import Row, write_rows
 
 FLOOR = "floor."
 """What the model of a floor's row begins with."""
+ATTACKS = "attacks."
+"""What the metric of an attack's row begins with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,8 @@ class Audit:
     """models.<model>.<group>.<metric> = {value, low, high, n, n_trials}."""
     floor: dict[str, dict[str, dict[str, dict[str, Any]]]]
     """floor.<name>.<group>.<metric>, as in `models`."""
+    attacks: dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]
+    """attacks.<name>.<forget|control>.<number>.<model>, as in `models`; empty where none was tried."""
     worst: dict[str, dict[str, dict[str, Any]]]
     """worst.<model>.<metric> = {person, group, value, original}."""
     drops: dict[str, dict[str, float | None]]
@@ -50,7 +54,7 @@ class Audit:
 
     def as_dict(self) -> dict[str, Any]:
         """What audit.json holds of it: nothing but strings, finite numbers, booleans, None, lists and mappings."""
-        names = ("models", "floor", "worst", "drops", "equal_harm", "groups", "neighbours", "thresholds")
+        names = ("models", "floor", "attacks", "worst", "drops", "equal_harm", "groups", "neighbours", "thresholds")
         return {name: getattr(self, name) for name in names}
 
     def write_people(self, path: Path) -> None:
@@ -125,7 +129,8 @@ def _thresholds(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 
 
 def conclude(rows: Sequence[Row], generator: torch.Generator) -> dict[str, Any]:
-    """What follows from people's numbers: `models`, `floor`, `worst`, `drops` and `equal_harm` of an audit."""
+    """What follows from people's numbers: `models`, `floor`, `attacks`, `worst`, `drops` and `equal_harm` of an
+    audit."""
     metrics = audited_metrics()
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
@@ -134,7 +139,13 @@ def conclude(rows: Sequence[Row], generator: torch.Generator) -> dict[str, Any]:
     seed = int(torch.randint(2**62, (), generator=generator))
     models: dict[str, Any] = {}
     floor: dict[str, Any] = {}
+    attacks: dict[str, Any] = {}
     for (model, group, metric), members in groups.items():
+        if metric.startswith(ATTACKS):
+            name, _, number = metric.removeprefix(ATTACKS).partition(".")
+            numbers = attacks.setdefault(name, {}).setdefault(group, {}).setdefault(number, {})
+            numbers[model] = _number(members, None, seed)
+            continue
         home = floor if model.startswith(FLOOR) else models
         numbers = home.setdefault(model.removeprefix(FLOOR), {}).setdefault(group, {})
         numbers[metric] = _number(members, metrics.get(metric), seed)
@@ -143,6 +154,7 @@ def conclude(rows: Sequence[Row], generator: torch.Generator) -> dict[str, Any]:
     return {
         "models": models,
         "floor": floor,
+        "attacks": attacks,
         "worst": worst(people, metrics),
         "drops": fallen,
         "equal_harm": equal_harm(models, fallen),

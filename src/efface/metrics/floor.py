@@ -41,9 +41,9 @@ def _coarse(pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def random_network_embeddings(target: RecognitionTarget, pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Unit embeddings [n, d] of crops uint8 [n, 3, 112, 112] by the target's architecture with weights drawn from
-    `generator`. Its BatchNorm statistics are those of these crops: at rest, every embedding would point one way."""
+def random_network(target: RecognitionTarget, pixels: Tensor, generator: torch.Generator) -> RecognitionTarget:
+    """The target's architecture with weights drawn from `generator`. Its BatchNorm statistics are those of the crops
+    uint8 [n, 3, 112, 112]: at rest, every embedding would point one way."""
     network = initialise(target.spec.build(), generator)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     for norm in norms:
@@ -53,4 +53,10 @@ def random_network_embeddings(target: RecognitionTarget, pixels: Tensor, generat
     for chunk in pixels.split(CHUNK):
         if len(chunk) > 1:
             untrained.forward(chunk)
-    return untrained.embed(pixels)
+    network.eval()
+    return untrained
+
+
+def random_network_embeddings(target: RecognitionTarget, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Unit embeddings [n, d] of crops uint8 [n, 3, 112, 112] by such a network."""
+    return random_network(target, pixels, generator).embed(pixels)

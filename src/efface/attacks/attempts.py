@@ -1,0 +1,54 @@
+"""Every attempt on every model of an audit."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from efface.attacks.attack import Attack, Subject
+from efface.errors import EffaceError
+from efface.faces.crops import Crops
+from efface.metrics.audit import ATTACKS, Audit, conclude
+from efface.metrics.rows import Row
+from efface.progress import Watcher
+from efface.targets.recognition import RecognitionTarget
+
+
+def attempted(
+    audit: Audit,
+    attacks: Iterable[Attack],
+    targets: Mapping[str, RecognitionTarget],
+    crops: Crops,
+    generator: torch.Generator,
+    watcher: Watcher,
+) -> Audit:
+    """The audit with what the attacks gave on each of its models.
+
+    targets: the audit's models by name; crops: the photos that it measured; generator: of the bootstrap.
+    Raises EffaceError where there is nobody to bring back, or a person or photo that every attack needs is missing.
+    """
+    if not audit.groups["forget"]:
+        raise EffaceError("attacks: found nobody to forget, expected whom to bring back; give --forget")
+    if not any(audit.evaluations["original"].split.seen.get(p) for p in audit.groups["retain"]):
+        raise EffaceError(
+            "attacks: found no seen photo of a retained person, expected some; give photos of more people"
+        )
+    subjects = {name: Subject(targets[name], crops, found) for name, found in audit.evaluations.items()}
+    rows: list[Row] = []
+    for attack in attacks:
+        began = time.perf_counter()
+        with watcher.track(f"attack {attack.name}", len(subjects)) as tick:
+            for model, subject in subjects.items():
+                rows.extend(_rows(attack, model, subject))
+                tick(1)
+        watcher.say(f"attack {attack.name}: {time.perf_counter() - began:.1f} s for {len(subjects)} models")
+    return replace(audit, attacks=conclude(rows, generator)["attacks"], people=[*audit.people, *rows])
+
+
+def _rows(attack: Attack, model: str, subject: Subject) -> Iterable[Row]:
+    for group, number, found in attack.attempt(subject):
+        key = f"{ATTACKS}{attack.name}.{number}"
+        for person, value, trials in zip(found.people, found.values.tolist(), found.trials.tolist(), strict=True):
+            yield Row(model, group, person, key, None if np.isnan(value) else value, trials)
