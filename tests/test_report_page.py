@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from efface import report
-from efface.report.page import MOST_PEOPLE, MOST_SEARCHES, render
+from efface.report import figures
+from efface.report.page import MOST_PEOPLE, MOST_SEARCHES, THUMBNAIL, render
+from efface.report.pictures import MOST_MATCHES, MOST_STRIPS
 from report_evidence import ENDINGS, PEOPLE, measured
 from synthetic_faces import unit
 
@@ -96,7 +98,7 @@ def test_a_reference_is_compared_with_where_there_is_one():
     embeddings = {**evidence.embeddings, "retrained": evidence.embeddings["original"]}
     page = Page(render(dataclasses.replace(evidence, audit=audit, embeddings=embeddings)))
     assert "compare with the reference trained without them: it accepts 100 %" in page.text
-    assert len(page.pictures("png")) == 6  # one more histogram
+    assert len(page.pictures("png")) == 7  # one more histogram
     assert page.text.count(" retrained ") >= 5  # a line in every group of people
 
 
@@ -145,11 +147,46 @@ def test_names_are_text_whatever_they_are(html: str, page: Page):
 def test_thumbnails_are_the_probe_and_five_hits_before_and_after(page: Page):
     faces = page.pictures("jpeg")
     assert len(faces) == 4 * MOST_SEARCHES * (1 + 5 + 5)
-    assert {face.size for face in faces} == {(72, 72)}
+    assert {face.size for face in faces} == {(THUMBNAIL, THUMBNAIL)}
     _, evidence = measured("forgotten")
     probe = evidence.split.unseen[evidence.split.forget[0]][1]
-    wanted = Image.fromarray(evidence.crops.pixels[probe].permute(1, 2, 0).numpy()).resize((72, 72))
+    wanted = Image.fromarray(evidence.crops.pixels[probe].permute(1, 2, 0).numpy()).resize((THUMBNAIL, THUMBNAIL))
     assert np.abs(np.asarray(faces[0], float) - np.asarray(wanted, float)).mean() < 8  # JPEG
+
+
+@pytest.mark.parametrize("ending", ["kept", "forgotten"])
+def test_faces_stand_beside_those_of_the_nearest_look_alike(ending: str):
+    """How many photos are accepted, counted anew; frames in the two colours that say so, and no other."""
+    _, evidence = measured(ending)
+    split, audit = evidence.split, evidence.audit
+    threshold = audit["thresholds"]["original"]["far=1e-3"]["value"]
+    page = Page(ended(ending))
+    (figure,) = [img for img in page.all("img") if "beside the enrolled one" in str(img["alt"])]
+    frames = {"blue": 0, "orange": 0}
+    for number, person in enumerate(split.forget[:MOST_STRIPS], 1):
+        for who, words in ((person, f"Person {number}, forgotten"), (audit["neighbours"][person][0], "Look-alike of")):
+            template, *others = split.unseen[who][: MOST_MATCHES + 1]
+            before, after = (
+                sum(float(v[template] @ v[i]) > threshold for i in others)
+                for v in (evidence.embeddings["original"], evidence.embeddings["unlearned"])
+            )
+            title = words if who == person else f"Look-alike of person {number}"
+            assert f"{title}: {before} → {after} of {len(others)} photos accepted" in str(figure["alt"])
+            frames["blue"] += after
+            frames["orange"] += len(others) - after
+    picture = np.asarray(page.pictures("png")[0].convert("RGB"), int)
+    for name, colour in (("blue", figures.OTHERS), ("orange", figures.FORGOTTEN)):
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert bool((np.abs(picture - wanted).max(axis=2) < 3).sum() > 500) == bool(frames[name]), name
+
+
+def test_people_who_never_existed_are_said_to_be_so():
+    _, evidence = measured("kept")
+    for name, words in (("people", "their photos were rendered"), ("drawn", "their photos were drawn"), ("lfw", "")):
+        config = evidence.audit["config"] | {"faces": {"name": name}}
+        text = Page(render(dataclasses.replace(evidence, audit=dict(evidence.audit) | {"config": config}))).text
+        assert text.count("These people never existed") == (2 if words else 0) and words in text
+        assert ("keep it as you would keep their photos" in text) == (not words)
 
 
 def test_hits_are_marked_as_they_are(html: str):
@@ -173,8 +210,8 @@ def test_being_taken_for_others_is_said_and_one_unseen_photo_is_no_search():
 
 
 def test_plots_are_not_blank_and_not_the_same(page: Page):
-    plots = [np.asarray(plot.convert("RGB"), float) for plot in page.pictures("png")]
-    assert len(plots) == 5  # two histograms, two DET curves, the map
+    plots = [np.asarray(plot.convert("RGB"), float) for plot in page.pictures("png")[1:]]
+    assert len(plots) == 5  # after the faces: two histograms, two DET curves, the map
     for plot in plots:
         assert plot.std() > 20 and min(plot.shape[:2]) > 600
         coloured = np.ptp(plot, axis=2) > 60
