@@ -38,10 +38,11 @@ class LastBlocks(nn.Module):
         for parameter in trained:
             parameter.requires_grad_(True)
         network = self.clone.network
-        shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-        self.tail = copy.deepcopy(network, shared)  # the same tensors, so training the tail trains the clone
         self.first = groups[-count][0] if 0 < count < len(groups) else None
+        self.tail = network
         if self.first is not None:
+            shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
+            self.tail = copy.deepcopy(network, shared)  # the same tensors, so training the tail trains the clone
             for name in (name for group in groups[:-count] for name in group):
                 self.tail.set_submodule(name, nn.Identity())
 
@@ -91,7 +92,7 @@ class LastBlocks(nn.Module):
 
     def outputs(self, features: Tensor) -> Tensor:
         """The embeddings before normalisation [n, d]."""
-        return self.clone.network(self.clone.inputs(features)) if self.first is None else self.tail(features)
+        return self.tail(self.clone.inputs(features) if self.first is None else features)
 
     def result(self) -> RecognitionTarget:
         """The clone with what was trained, requiring no gradient any more."""

@@ -1,0 +1,65 @@
+"""How much each weight matters to some photos, measured by gradients photo by photo."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from efface.methods.seen import LastBlocks
+from efface.models.heads import MarginHead
+
+
+def importance(
+    part: LastBlocks, features: Tensor, measured: Callable[[Tensor, int], tuple[Tensor, Tensor]], power: int
+) -> list[Tensor]:
+    """Mean over photos of Σ_k weight_k·|∂value_k / ∂w|^power, for each of `part.trained()`, on its device.
+
+    features: [n, ...] as they enter the trained part; n at least 1. measured: measured(unit embedding [1, d], position
+    of the photo) -> values [k], with gradient, and their weights [k], without.
+
+    Squares are taken of each photo's own gradient: that of a batch's mean shrinks as its photos disagree.
+    """
+    trained = part.trained()
+    total = [torch.zeros_like(p) for p in trained]
+    for position, photo in enumerate(features.split(1)):
+        values, weights = measured(part(photo.to(part.clone.device)), position)
+        for value, weight in zip(values, weights, strict=True):
+            for sums, gradient in zip(total, torch.autograd.grad(value, trained, retain_graph=True), strict=True):
+                sums += weight * gradient.abs().pow(power)
+    return [sums / len(features) for sums in total]
+
+
+def of_true_class(part: LastBlocks, head: MarginHead, features: Tensor, classes: Tensor) -> list[Tensor]:
+    """Diagonal of the empirical Fisher information: mean of (∂CE(true class, margin on) / ∂w)².
+
+    classes: int64 [n]. The margin leaves a gradient to photos that the head is sure of.
+    """
+
+    def measured(embedding: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        own = classes[position : position + 1].to(embedding.device)
+        return F.cross_entropy(head(embedding, own), own, reduction="none"), torch.ones_like(embedding[:, 0])
+
+    return importance(part, features, measured, power=2)
+
+
+def of_all_classes(part: LastBlocks, head: MarginHead, features: Tensor) -> list[Tensor]:
+    """Diagonal of the Fisher information: mean of Σ_y p_y (∂ log p_y / ∂w)², no margin, as no class is the true one."""
+
+    def measured(embedding: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        log_shares = F.log_softmax(head(embedding), dim=-1)[0]
+        return log_shares, log_shares.detach().exp()
+
+    return importance(part, features, measured, power=2)
+
+
+def of_outputs(part: LastBlocks, head: MarginHead, features: Tensor) -> list[Tensor]:
+    """Sensitivity of the outputs: mean of |∂‖logits‖₂ / ∂w| (MAS, Aljundi et al., ECCV 2018), no margin.
+
+    Of the logits, as the norm of a unit embedding does not change.
+    """
+
+    def measured(embedding: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        return head(embedding).norm(dim=-1), torch.ones_like(embedding[:, 0])
+
+    return importance(part, features, measured, power=1)
