@@ -63,6 +63,8 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, mark: str | N
 
 def evaluate(config: RunConfig, unlearned: Path | None, watcher: Watcher) -> dict[str, Any]:
     """Measure the model, and `unlearned` weights of the same network if given, by the protocol; writes nothing."""
+    if config.attacks and not config.forget:
+        raise EffaceError("attacks: found nobody to forget, expected whom to bring back; give --forget")
     targets = {"original": load_target(config.model, config)}
     if unlearned is not None:
         targets["unlearned"] = load_target(Named(config.model.name, config.model.value, unlearned), config)

@@ -27,10 +27,8 @@ def attempted(
     """The audit with what the attacks gave on each of its models.
 
     targets: the audit's models by name; crops: the photos that it measured; generator: of the bootstrap.
-    Raises EffaceError where there is nobody to bring back, or a person or photo that every attack needs is missing.
+    Raises EffaceError where there is nobody to compare with.
     """
-    if not audit.groups["forget"]:
-        raise EffaceError("attacks: found nobody to forget, expected whom to bring back; give --forget")
     if not any(audit.evaluations["original"].split.seen.get(p) for p in audit.groups["retain"]):
         raise EffaceError(
             "attacks: found no seen photo of a retained person, expected some; give photos of more people"

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from efface.cli.options import Config, Detector, Faces, Forget, Model, Seed, Settings, Tiny, Weights, configuration
+from efface.cli.options import (
+    Attacks,
+    Config,
+    Detector,
+    Faces,
+    Forget,
+    Model,
+    Seed,
+    Settings,
+    Tiny,
+    Weights,
+    configuration,
+)
 
 
 def evaluate(
@@ -16,6 +28,7 @@ def evaluate(
     faces: Faces = None,
     forget: Forget = None,
     detector: Detector = None,
+    attacks: Attacks = None,
     settings: Settings = None,
     seed: Seed = None,
     tiny: Tiny = False,
@@ -34,6 +47,7 @@ def evaluate(
         faces=faces,
         forget=forget,
         detector=detector,
+        attacks=attacks,
         seed=seed,
     )
     print_audit(run.evaluate(loaded, unlearned, Terminal()))

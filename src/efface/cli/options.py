@@ -23,6 +23,10 @@ Faces = Annotated[
 ]
 Forget = Annotated[str | None, typer.Option(help="Whom to forget: names with commas between them.")]
 Detector = Annotated[Path | None, typer.Option(help="Folder of the face detector (pnet.pt, rnet.pt, onet.pt).")]
+Attacks = Annotated[
+    str | None,
+    typer.Option(metavar="all|NAMES", help="Try to bring the forgotten back: all, or names; see `efface attacks`."),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key, e.g. --set method.steps=100.")
 ]
@@ -41,6 +45,7 @@ def configuration(
     forget: str | None = None,
     method: str | None = None,
     detector: Path | None = None,
+    attacks: str | None = None,
     out: Path | None = None,
     seed: int | None = None,
 ) -> RunConfig:
@@ -54,6 +59,7 @@ def configuration(
         "forget": None if forget is None else names(forget),
         "method": method and {"name": method},
         "detector": detector and str(detector),
+        "attacks": "all" if attacks == "all" else attacks and names(attacks),
         "out": out and str(out),
         "seed": seed,
     }
@@ -61,7 +67,7 @@ def configuration(
 
 
 def names(given: str) -> list[str]:
-    """What `--forget` says."""
+    """What `--forget` and `--attacks` say."""
     return [name.strip() for name in given.split(",") if name.strip()]
 
 

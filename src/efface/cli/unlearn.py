@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from efface.cli.options import (
+    Attacks,
     Config,
     Detector,
     Faces,
@@ -28,6 +29,7 @@ def unlearn(
     forget: Forget = None,
     method: Annotated[str | None, typer.Option(help="Unlearning method; see `efface methods`.")] = None,
     detector: Detector = None,
+    attacks: Attacks = None,
     settings: Settings = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the result; must not exist yet [efface-run].")] = None,
     seed: Seed = None,
@@ -45,6 +47,7 @@ def unlearn(
         forget=forget,
         method=method,
         detector=detector,
+        attacks=attacks,
         out=out,
         seed=seed,
     )

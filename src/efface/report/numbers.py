@@ -15,6 +15,8 @@ COARSE = {
     FROZEN_FAR: f"{FROZEN_FAR}@far={COARSE_FAR}",
 }
 """The numbers that lead a report, and what stands in for each at the coarse rate."""
+COARSE_MARK = f",far={COARSE_FAR}"
+"""What the name of an attack's number ends in at the coarse rate."""
 IMPOSTORS = "impostors"
 """The group whose number that is."""
 
@@ -47,6 +49,11 @@ def floor_value(audit: Audit, matcher: str, group: str, metric: str) -> float | 
     return audit.get("floor", {}).get(matcher, {}).get(group, {}).get(metric, {}).get("value")
 
 
+def attack_value(audit: Audit, attack: str, group: str, number: str, model: str) -> float | None:
+    """What an attempt to bring a person back reaches; None where it was not tried or could not be measured."""
+    return audit.get("attacks", {}).get(attack, {}).get(group, {}).get(number, {}).get(model, {}).get("value")
+
+
 def threshold(audit: Audit) -> tuple[str, float | None]:
     """The frozen threshold that pictures show and the false accept rate it was set for: that of 1e-3, of 1e-2 where
     there are too few impostor pairs for it, and None where there are too few for both."""
@@ -61,6 +68,14 @@ def threshold(audit: Audit) -> tuple[str, float | None]:
 def leading(audit: Audit, metric: str) -> str:
     """The key that stands for TAR, TAR_MULTI or FROZEN_FAR in this audit; any other key is itself."""
     return COARSE.get(metric, metric) if threshold(audit)[0] == COARSE_FAR else metric
+
+
+def attack_numbers(audit: Audit, attack: str) -> list[str]:
+    """The numbers of an attack at the false accept rate that leads this audit."""
+    numbers = audit.get("attacks", {}).get(attack, {}).get("forget", {})
+    coarse = {n.removesuffix(COARSE_MARK): n for n in numbers if n.endswith(COARSE_MARK)}
+    plain = [n for n in numbers if not n.endswith(COARSE_MARK)]
+    return [coarse.get(n, n) for n in plain] if threshold(audit)[0] == COARSE_FAR else plain
 
 
 def shown(found: Mapping[str, Any] | None, digits: int = 2) -> str:

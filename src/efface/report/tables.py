@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from efface import registry
 from efface.report.numbers import (
     COARSE,
     FLOORS,
@@ -14,6 +15,7 @@ from efface.report.numbers import (
     TAR,
     TAR_MULTI,
     Audit,
+    attack_numbers,
     entry,
     leading,
     plain,
@@ -135,6 +137,35 @@ def worst_off(audit: Audit) -> list[tuple[str, str, str, str, str]]:
     }
     chosen = [(text, found[metric]) for metric, text in words.items() if metric in found]
     return [(t, w["person"], groups[w["group"]], plain(w["original"]), plain(w["value"])) for t, w in chosen]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt to bring the forgotten back."""
+
+    name: str
+    text: str
+    """What it tries, in words; empty where the attack is not installed here."""
+    numbers: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]
+    """(number, the forgotten under each model, the control under each model)."""
+
+
+def attempts(audit: Audit) -> list[Attempt]:
+    """What was tried, and what it found; empty where nothing was."""
+    models = [m for m in MODELS if m in audit["models"]]
+    known = registry.names("attacks.recognition")
+    found = []
+    for name, groups in audit.get("attacks", {}).items():
+        text = registry.describe("attacks.recognition", name).summary if name in known else ""
+        rows = []
+        for number in attack_numbers(audit, name):
+            forgotten, control = (
+                tuple(shown(groups.get(who, {}).get(number, {}).get(m)) for m in models)
+                for who in ("forget", "control")
+            )
+            rows.append((number, forgotten, control))
+        found.append(Attempt(name, text, tuple(rows)))
+    return found
 
 
 def all_numbers(audit: Audit) -> list[tuple[str, str, tuple[str, ...], str]]:

@@ -22,7 +22,7 @@ from efface.report.numbers import (
     threshold,
     value,
 )
-from efface.report.tables import columns
+from efface.report.tables import attempts, columns
 from efface.report.verdict import verdict
 
 HEADS = {
@@ -49,12 +49,15 @@ def print_audit(audit: Audit, console: Console | None = None) -> None:
     judged = verdict(audit)
     console.print()
     console.print(Text(judged.headline, "bold"))
-    for line in (judged.note, *_about(audit)):
+    for line in (judged.note, judged.remains, *_about(audit)):
         if line:
             console.print(Text(line))
     console.print()
     console.print(_table(audit))
     console.print()
+    if audit.get("attacks"):
+        console.print(_remaining(audit))
+        console.print()
     for line in _lines(audit):
         console.print(Text(line))
 
@@ -85,6 +88,20 @@ def _table(audit: Audit) -> Table:
             if group == "forget":
                 for title, numbers in _beside(audit, shown):
                     table.add_row(Text(f"  {title}", "dim"), *(Text(_share(n), "dim") for n in numbers))
+    return table
+
+
+def _remaining(audit: Audit) -> Table:
+    """What each attempt to bring the forgotten back found, and its control."""
+    after = " → after" if "unlearned" in audit["models"] else ""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for head in ("What remains", f"forgotten, before{after}", "control"):
+        table.add_column(head, no_wrap=True)
+    for attempt in attempts(audit):
+        table.add_row(Text(attempt.name, "bold"))
+        for number, *cells in attempt.numbers:
+            changes = (" → ".join(one.partition(" [")[0] for one in cell[:2]) for cell in cells)
+            table.add_row(f"  {number}", *changes)
     return table
 
 

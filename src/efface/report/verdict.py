@@ -6,12 +6,15 @@ from typing import Literal
 
 from efface.report.numbers import (
     COARSE_FAR,
+    COARSE_MARK,
     FAR,
     FROZEN_FAR,
     IMPOSTORS,
     TAR,
     TAR_MULTI,
     Audit,
+    attack_numbers,
+    attack_value,
     floor_value,
     leading,
     percent,
@@ -31,6 +34,11 @@ WEAKENED_TAR, WEAKENED_RANK1 = 0.50, 0.60
 """Harder to recognise, though not forgotten: at most these shares, with a template of one photo."""
 RECOGNISED_TAR = 0.50
 """There is something to forget where the original model accepts at least this share."""
+HIDES = 0.95
+"""Whatever else was found, the method hides the person where a probe on the penultimate layer still accepts at least
+this share of unseen pairs."""
+PROBE = "probe", "tar@layer=penultimate"
+"""The attack and its number."""
 NEEDED_PAIRS = {FAR: 10_000, COARSE_FAR: 1_000}
 """Impostor pairs from which a false accept rate can be told (protocol, line 6)."""
 USUAL_PHOTOS = 10
@@ -64,6 +72,8 @@ class Verdict:
     """The person is forgotten where all of these are met."""
     harm: tuple[Rule, ...]
     """The harm to everybody else is acceptable where all of these are met (the gate "at equal harm")."""
+    remains: str
+    """What a probe on the penultimate layer still finds; empty where none was tried."""
     goal: str
     """Which of the two goals of unlearning the verdict speaks of."""
 
@@ -72,7 +82,9 @@ def verdict(audit: Audit) -> Verdict:
     """Judge `unlearned` against `original` by the rules above."""
     forgetting, harm = _forgetting(audit), _harm(audit)
     kind, headline = _judge(audit, forgetting, harm)
-    return Verdict(kind, headline, "" if kind == "unknown" else _note(audit), forgetting, harm, _goal(audit))
+    return Verdict(
+        kind, headline, "" if kind == "unknown" else _note(audit), forgetting, harm, _remains(audit), _goal(audit)
+    )
 
 
 def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tuple[Kind, str]:
@@ -87,9 +99,10 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
     if forgotten is None or harmless is None:
         return "unknown", f"No verdict: {_too_few(audit)}"
     if forgotten:
+        said = "Hidden, not erased," if hides(audit) else "Forgotten"
         if harmless:
-            return "forgotten", "Forgotten at acceptable harm"
-        return "harmful", "Forgotten, but the harm is too high"
+            return "forgotten", f"{said} at acceptable harm"
+        return "harmful", f"{said.rstrip(',')}, but the harm is too high"
     aside = "" if harmless else ", and the harm is too high"
     weakened = _all_met(_weakening(audit))
     return (
@@ -97,6 +110,31 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
         if weakened
         else ("kept", f"Not forgotten{aside}")
     )
+
+
+def hides(audit: Audit) -> bool | None:
+    """Whether the unlearned model still holds the person before its output; None where no probe was tried."""
+    found = _probed(audit, "unlearned")
+    return None if found is None else found >= HIDES
+
+
+def _probed(audit: Audit, model: str) -> float | None:
+    attack, number = PROBE
+    known = next((n for n in attack_numbers(audit, attack) if n.removesuffix(COARSE_MARK) == number), number)
+    return attack_value(audit, attack, "forget", known, model)
+
+
+def _remains(audit: Audit) -> str:
+    before, after = (_probed(audit, model) for model in ("original", "unlearned"))
+    if after is None:
+        return ""
+    found = (
+        f"A probe on the layer before the output accepts {percent(before)} → {percent(after)} of the forgotten "
+        "people's unseen pairs"
+    )
+    if hides(audit):
+        return f"Hides: {found[0].lower()}{found[1:]}. The output hides them; the network still tells them apart."
+    return f"{found}."
 
 
 def _note(audit: Audit) -> str:
