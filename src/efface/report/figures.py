@@ -231,7 +231,7 @@ def faces(strips: Sequence[Strip], threshold: float | None) -> bytes:
                 frame = {"fill": False, "edgecolor": colour, "linestyle": style, "linewidth": 3, "clip_on": False}
                 axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, capstyle="butt", **frame))
                 axes.set_xlabel(f"{match.before:.2f} → {match.after:.2f}", fontsize=9.5, color=colour, labelpad=5)
-    return _png(figure, 150)
+    return _png(figure, 120)
 
 
 def _blank(title: str, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
