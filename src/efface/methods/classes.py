@@ -143,6 +143,12 @@ def bounded_ascent(head: MarginHead, embeddings: Tensor, true: Tensor, most: flo
     return -(F.cross_entropy(head(embeddings, true), true, reduction="none") * climbing).mean()
 
 
+def mixture_loss(head: MarginHead, forgotten: Photos, retained: Photos) -> Tensor:
+    """Cross-entropy with the margin over the photos of both sides together, each to its class."""
+    classes = torch.cat([forgotten.classes, retained.classes])
+    return F.cross_entropy(head(torch.cat([forgotten.x, retained.x]), classes), classes)
+
+
 def distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """T²·KL(teacher ‖ student) of softmax(logits / T), summed over classes, mean over photos; 0 for none.
 
