@@ -23,6 +23,7 @@ from efface.methods.unlearner import Request
 from efface.models.recogniser import InputConvention, Recogniser, initialise
 from efface.targets.recognition import RecognitionTarget
 from efface.testing.contract import Problem
+from onnx_files import registered
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def seen_of(problem, request, blocks=1):
 
 @pytest.mark.parametrize("name", registry.names("models.recognition"))
 def test_last_blocks_are_the_network_and_hold_its_last_weights(problem, name):
-    spec = registry.get("models.recognition", name)(**({"depth": 18} if name == "iresnet" else {}))
+    spec = registered(name)
     target = RecognitionTarget(spec, initialise(spec.build(), torch.Generator().manual_seed(0)))
     pixels = problem.crops.pixels[:6]
     for count in sorted({0, 1, 2, 3, len(spec.blocks) // 2, len(spec.blocks) - 1, len(spec.blocks)}):

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from efface import registry
 from efface.models import mxnet
-from efface.models.recogniser import Recogniser, initialise
+from efface.models.recogniser import initialise
 from efface.targets.recognition import RecognitionTarget
+from onnx_files import registered
 
 NAMES = tuple(registry.names("models.recognition"))
 PARITY = {
@@ -26,13 +27,9 @@ TOLERANCE = 2e-5
 """Of the largest absolute value: what the fixtures suggest for float32."""
 
 
-def make(name: str) -> Recogniser:
-    return registry.get("models.recognition", name)(**({"depth": 18} if name == "iresnet" else {}))
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_blocks_hold_every_tensor_once_from_input_to_output(name):
-    spec = make(name)
+    spec = registered(name)
     with torch.device("meta"):
         network = spec.build()
     held = [n for group in spec.blocks for m in group for n in _state_names(network, m)]
@@ -45,7 +42,7 @@ def _state_names(network: nn.Module, module: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_and_output_are_as_stated_and_everything_has_a_gradient(name, generator):
-    spec = make(name)
+    spec = registered(name)
     assert spec.name == name
     network = initialise(spec.build(), generator).eval()
     linear_name, last_name = spec.output
@@ -150,7 +147,7 @@ def test_mobileface_v2_computes_what_its_published_graph_says(data, generator):
 
 def test_mobileface_v2_takes_every_pixel_as_its_graph_normalises_it():
     levels = torch.arange(256, dtype=torch.uint8).repeat(49).view(1, 1, 112, 112).expand(1, 3, -1, -1)
-    target = RecognitionTarget(make("mobileface_v2"), nn.Identity())
+    target = RecognitionTarget(registered("mobileface_v2"), nn.Identity())
     assert torch.equal(target.inputs(levels), (levels.float() - 127.5) * 0.0078125)
 
 

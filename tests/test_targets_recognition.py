@@ -13,6 +13,7 @@ from efface.models import weights
 from efface.models.recogniser import initialise
 from efface.targets.recognition import RecognitionTarget
 from efface.testing import TINY
+from onnx_files import registered
 
 NAMES = tuple(registry.names("models.recognition"))
 
@@ -29,7 +30,7 @@ def tiny() -> RecognitionTarget:
 
 def untrained(name: str, generator: torch.Generator) -> RecognitionTarget:
     """A random network whose BatchNorms have been through something: no statistic is 0 or 1."""
-    spec = registry.get("models.recognition", name)(**({"depth": 18} if name == "iresnet" else {}))
+    spec = registered(name)
     network = initialise(spec.build(), generator)
     with torch.no_grad():
         for key, tensor in network.state_dict().items():
@@ -86,7 +87,7 @@ def test_composing_a_bare_linear_map(generator):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_follow_the_convention(name, pixels):
-    spec = registry.get("models.recognition", name)()
+    spec = registered(name)
     target = RecognitionTarget(spec, torch.nn.Identity())
     x = target.inputs(pixels)
     convention = spec.convention
@@ -144,9 +145,8 @@ def test_gradient_reaches_the_last_blocks_only_where_it_is_wanted(tiny, pixels):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_network_holds_fixed_is_stated_and_not_among_the_last_blocks(name):
-    spec = registry.get("models.recognition", name)(**({"depth": 18} if name == "iresnet" else {}))
-    with torch.device("meta"):
-        network = spec.build()
+    spec = registered(name)
+    network = spec.build().to("meta")
     named = dict(network.named_parameters())
     assert {n for n, p in named.items() if not p.requires_grad} == set(spec.fixed)
     target = RecognitionTarget(spec, network, torch.device("meta"))

@@ -60,6 +60,11 @@ class Recogniser(ABC):
         """A freshly initialised network: float32 [n, 3, size, size] -> embeddings [n, embedding_size], not
         normalised. Its state-dict names and shapes are those of the published checkpoint."""
 
+    def of(self, weights: Path) -> "Recogniser":
+        """The same, completed by what its weights file says (most know all beforehand and are returned as they are).
+        Raises EffaceError where the file does not say it."""
+        return self
+
     def adapt(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename what a published file holds to the network's state-dict names (most need nothing). Only names may
         change: the way back, for saving in the published format, follows from the tensors being the same objects.

@@ -1,6 +1,7 @@
 """Weights on disk: what a published file holds, whether it fits a network, and writing it back.
 
-Formats: safetensors, torch (.pt, .pth, .pth.tar; zip or legacy) and MXNet's .params; recognised by content.
+Formats: safetensors, torch (.pt, .pth, .pth.tar; zip or legacy) and MXNet's .params, recognised by content; ONNX, which
+has no mark of its own, by the suffix .onnx.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 import efface
 from efface import registry
 from efface.errors import EffaceError
-from efface.models import mxnet, pickles
+from efface.models import mxnet, onnx_file, onnx_graph, pickles
 from efface.models.recogniser import Recogniser
 
 IGNORED = "num_batches_tracked"
@@ -42,6 +43,8 @@ def load(spec: Recogniser, path: Path) -> nn.Module:
     Raises EffaceError as `read` does, and for tensors that are missing, too many, of another shape or type, or not
     finite; where the file fits another registered network, the line says which.
     """
+    if _format(path) == "onnx" and spec.name != "onnx":  # it could be read by name, but not be written back
+        raise EffaceError(f"{path}: found an ONNX file, expected the weights of {_describe(spec)}; name the model onnx")
     network = spec.build()
     tensors, expected = _counted(spec.adapt(read(path))), _counted(network.state_dict())
     problem = _misfit(tensors, expected)
@@ -104,6 +107,9 @@ def save_as(path: Path, tensors: Mapping[str, Tensor], spec: Recogniser, like: P
     (counters) are copied from `like`. Raises EffaceError as `read` and `save` do.
     """
     kind, published = _published(like)
+    if kind == "onnx":
+        _write(path, onnx_graph.written(like, spec.convention.size, tensors))
+        return
     by_identity = {
         id(tensor): name for name, tensor in spec.adapt({_plain(n): t for n, t in published.items()}).items()
     }
@@ -129,18 +135,22 @@ def _published(path: Path) -> tuple[str, dict[str, Tensor]]:
         return kind, mxnet.read_params(path)
     if kind == "torch":
         return kind, pickles.read_checkpoint(path)
+    if kind == "onnx":
+        return kind, onnx_file.tensors(onnx_file.load(path), path)
     try:
         return kind, safetensors.torch.load_file(path, device="cpu")
     except Exception as error:
         raise _unreadable(path, kind, error) from error
 
 
-def _format(path: Path) -> Literal["safetensors", "torch", "params"]:
+def _format(path: Path) -> Literal["safetensors", "torch", "params", "onnx"]:
     try:
         with open(path, "rb") as file:
             start = file.read(9)
     except OSError as error:
         raise EffaceError(f"{path}: cannot be read ({error.strerror}); expected a weights file") from error
+    if path.suffix == ".onnx":
+        return "onnx"
     if start[:8] == mxnet.MAGIC:
         return "params"
     if start[8:] == b"{":  # after the length of the header
@@ -153,7 +163,7 @@ def _format(path: Path) -> Literal["safetensors", "torch", "params"]:
         return "torch"
     raise EffaceError(
         f"{path}: found {f'bytes {start.hex()}...' if start else 'an empty file'}, expected weights in the format "
-        "safetensors, torch (.pt, .pth) or MXNet (.params)"
+        "safetensors, torch (.pt, .pth), MXNet (.params) or ONNX (.onnx)"
     )
 
 
@@ -192,8 +202,11 @@ def _fitting(path: Path) -> Iterator[str]:
     tensors = _counted(read(path))
     for name in registry.names("models.recognition"):
         for spec in _choices(registry.get("models.recognition", name)):
-            with torch.device("meta"):
-                expected = spec.build().state_dict()
+            try:
+                with torch.device("meta"):
+                    expected = spec.build().state_dict()
+            except EffaceError:  # a network that is built from its file
+                continue
             if not _misfit(
                 *({n: t for n, t in s.items() if IGNORED not in n} for s in (spec.adapt(tensors), expected))
             ):
@@ -211,7 +224,8 @@ def _choices(kind: type[Any]) -> Iterator[Recogniser]:
 
 
 def _values(spec: Any) -> dict[str, Any]:
-    return {f.name: getattr(spec, f.name) for f in fields(spec)}
+    """The fields, but for those that hold what a file said."""
+    return {f.name: getattr(spec, f.name) for f in fields(spec) if f.repr}
 
 
 def _describe(spec: Recogniser) -> str:

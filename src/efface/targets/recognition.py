@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efface import registry
+from efface.errors import EffaceError
 from efface.models.recogniser import Recogniser
 from efface.models.weights import header, load, save, save_as
 
@@ -34,7 +35,7 @@ class RecognitionTarget:
     def load(cls, name: str, weights: Path, device: torch.device = CPU, **fields: Any) -> "RecognitionTarget":
         """The registered recogniser `name` (its fields: a depth, say) with the weights of a file. Raises EffaceError
         as `models.weights.load` does."""
-        spec = registry.get("models.recognition", name)(**fields)
+        spec = registry.get("models.recognition", name)(**fields).of(weights)
         return cls(spec, load(spec, weights), device, weights)
 
     def save(self, folder: Path, **extra: str) -> list[Path]:
@@ -120,9 +121,11 @@ class RecognitionTarget:
             last.bias.copy_(a @ (gain * centre + _exact(last.bias)) + c - new_gain * centre)
             last.weight.copy_(new_gain * deviation)
         else:
-            assert linear.bias is not None
             linear.weight.copy_((a @ flat).view_as(linear.weight))
-            linear.bias.copy_(a @ bias + c)
+            if linear.bias is not None:
+                linear.bias.copy_(a @ bias + c)
+            elif c.any():
+                raise EffaceError(f"{self.spec.name}: found no bias behind the last linear map, expected one to shift")
 
 
 def _exact(tensor: Tensor) -> Tensor:
