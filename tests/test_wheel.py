@@ -45,9 +45,14 @@ def test_pack_weights_and_cards_are_in_it(wheel: Path):
                 assert hashlib.sha256(file.read(name)).digest() == hashlib.sha256(path.read_bytes()).digest(), name
         names = set(file.namelist())
     models, pack = "efface/models/recognition", "efface/faces/pack"
-    for name in (f"{models}/shipped", f"{models}/judge", f"{models}/retrained", "efface/testing/tiny"):
+    for name in (f"{models}/shipped", f"{models}/judge", "efface/testing/tiny"):
         assert {f"{name}.safetensors", f"{name}.md"} <= names, "weights and their card"
-    assert {f"{pack}/people.tar", f"{pack}/people.safetensors", f"{pack}/people.md"} <= names
+    assert {
+        f"{models}/retrained.safetensors",
+        f"{pack}/people.tar",
+        f"{pack}/people.safetensors",
+        f"{pack}/people.md",
+    } <= names
 
 
 def test_the_demo_runs_from_it_in_an_empty_environment(wheel: Path, tmp_path: Path):
