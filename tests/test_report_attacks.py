@@ -61,6 +61,7 @@ def test_nothing_tried_says_nothing(tmp_path):
         ("forgotten", 1.0, "Hidden, not erased, at acceptable harm"),
         ("forgotten", HIDES, "Hidden, not erased, at acceptable harm"),
         ("forgotten", 0.949, "Forgotten at acceptable harm"),
+        ("forgotten", 0.0, "Forgotten at acceptable harm"),
         ("forgotten", None, "Forgotten at acceptable harm"),
         ("harmful", 1.0, "Hidden, not erased, but the harm is too high"),
         ("weakened", 1.0, "Harder to recognise, but not forgotten"),
@@ -77,6 +78,13 @@ def test_hides_is_said_whatever_else_was_found(ending, after, headline):
         assert found.remains.startswith("Hides: ") == (after >= HIDES)
         assert "100\xa0% → " in found.remains
         assert found.remains in " ".join(printed(audit).replace("\n", " ").split(" ")).replace("  ", " ")
+
+
+@pytest.mark.parametrize(("before", "after", "said"), [(0.8, 0.76, True), (0.8, 0.75, False), (0.4, 0.4, False)])
+def test_where_the_ceiling_is_lower_a_layer_left_as_it_was_hides(before, after, said):
+    audit = attacked("forgotten", after)
+    audit["attacks"]["probe"]["forget"]["tar@layer=penultimate"]["original"]["value"] = before
+    assert verdict(audit).remains.startswith("Hides: ") == said
 
 
 def test_at_the_coarse_rate_the_coarse_number_decides():

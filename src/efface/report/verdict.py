@@ -36,7 +36,7 @@ RECOGNISED_TAR = 0.50
 """There is something to forget where the original model accepts at least this share."""
 HIDES = 0.95
 """Whatever else was found, the method hides the person where a probe on the penultimate layer still accepts at least
-this share of unseen pairs."""
+this share of unseen pairs; or of those that it accepts in the original model, if these are at least RECOGNISED_TAR."""
 PROBE = "probe", "tar@layer=penultimate"
 """The attack and its number."""
 NEEDED_PAIRS = {FAR: 10_000, COARSE_FAR: 1_000}
@@ -114,8 +114,10 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
 
 def hides(audit: Audit) -> bool | None:
     """Whether the unlearned model still holds the person before its output; None where no probe was tried."""
-    found = _probed(audit, "unlearned")
-    return None if found is None else found >= HIDES
+    before, after = (_probed(audit, model) for model in ("original", "unlearned"))
+    if after is None:
+        return None
+    return after >= HIDES or (before is not None and before >= RECOGNISED_TAR and after >= HIDES * before)
 
 
 def _probed(audit: Audit, model: str) -> float | None:
