@@ -294,6 +294,20 @@ def test_unlearned_as_the_torch_model_is(method, problem, tiny, tmp_path):
     assert torch.allclose(F.normalize(found), expected[::20], atol=1e-3)
 
 
+@pytest.mark.real
+@torch.no_grad()
+def test_the_published_network_in_float16(data, generator, tmp_path):
+    published = RecognitionTarget.load("mobilefacenet", data / "recogniser-mobilefacenet" / "mobilefacenet.pt")
+    half = halved(export(published.network, tmp_path / "a.onnx", 112, folded=True), tmp_path / "half.onnx")
+    convention = published.spec.convention
+    target = RecognitionTarget.load("onnx", half, mean=convention.mean, std=convention.std)
+    pixels = torch.randint(256, (4, 3, 112, 112), dtype=torch.uint8, generator=generator)
+    assert (target.embed(pixels) * published.embed(pixels)).sum(1).min() >= FP16
+    target.compose_output(torch.eye(128) - torch.ones(128, 128) / 128)
+    found = computed(target.save(tmp_path / "new")[1], target.inputs(pixels))
+    assert F.cosine_similarity(found, target.embed(pixels)).min() >= FP16
+
+
 def test_the_command(tiny, tmp_path):
     words = [
         "--model",
@@ -363,6 +377,8 @@ WRONG = {
                         r"ReduceMean t: found axes \[0\], expected some, but not that of the photos"),
     "computed weights": ("k = Mul(w, w) c = Conv(x, k) f = Flatten(c) y = Gemm(f, g)", {},
                          "Conv c: found a weight that is computed, expected one that the file holds"),
+    "no attribute": ("c = Conv(x, w) a = Cast(c) f = Flatten(a) y = Gemm(f, g)", {},
+                     "Cast a: found operands that do not fit"),
     "misfit": ("c = Conv(x, w) f = Flatten(c) y = Gemm(f, u)", {"u": (7, 5)}, "Gemm y: found operands that do not fit"),
     "no maker": ("c = Conv(z, w) f = Flatten(c) y = Gemm(f, g)", {}, "Conv c: found no z, expected it before"),
     "no layer": ("p = GlobalAveragePool(x) y = Flatten(p)", {}, "found no convolution or linear map on the way to y"),

@@ -9,7 +9,8 @@ nodes go on sharing it unless training has told them apart; then the file gets o
 value.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -179,9 +180,11 @@ def _steps(
     for index, node in nodes:  # what does not depend on the photos, first: a bias may be computed after its layer
         if node.op_type == "Constant":
             if node.output[0] not in values:
-                values[node.output[0]] = Held(_constant(node))
+                with _told(node):
+                    values[node.output[0]] = Held(_constant(node))
         elif all(isinstance(values.get(name), Held) for name in node.input if name):
-            values[node.output[0]] = _folded(_node(model, index, values, x, False))
+            with _told(node):
+                values[node.output[0]] = _folded(_node(model, index, values, x, False))
     readers: dict[str, list[tuple[int, Any]]] = {}
     for index, node in nodes:
         for name in node.input:
@@ -191,28 +194,35 @@ def _steps(
     for index, node in nodes:
         if node.output[0] in values:
             continue
-        made = _node(model, index, values, x, onnx_blocks.holds(steps, onnx_blocks.LINEAR))
-        outputs = tuple(node.output)
-        follower = _bias(made, readers.get(outputs[0], []), values) if outputs[0] != exit else None
-        if follower is not None:
-            outputs = tuple(follower.output)
-        step = Step(
-            f"{node.op_type.lower()}{index}",
-            OPERATORS[node.op_type](made).eval(),
-            tuple(n for n in node.input if isinstance(values.get(n), Tensor)),
-            outputs,
-        )
-        try:
-            results = step.module(*(values[n] for n in step.inputs))
-        except (RuntimeError, IndexError, TypeError) as error:
-            line = " ".join(str(error).split())[:120]
-            raise made.refuse("operands that do not fit", f"a graph that runs ({line})") from error
+        outputs, inputs = tuple(node.output), tuple(n for n in node.input if isinstance(values.get(n), Tensor))
+        with _told(node):
+            made = _node(model, index, values, x, onnx_blocks.holds(steps, onnx_blocks.LINEAR))
+            follower = _bias(made, readers.get(outputs[0], []), values) if outputs[0] != exit else None
+            if follower is not None:
+                outputs = tuple(follower.output)
+            step = Step(f"{node.op_type.lower()}{index}", OPERATORS[node.op_type](made).eval(), inputs, outputs)
+            results = step.module(*(values[n] for n in inputs))
         values.update(zip(outputs, results if isinstance(results, tuple) else (results,), strict=False))
         steps.append(step)
         uses += [(step.key, use) for use in made.uses]
     if not isinstance(values[exit], Tensor):
         raise EffaceError(f"output {exit} does not depend on the photos, expected embeddings; give a recogniser")
     return steps, uses, {n: v for n, v in values.items() if isinstance(v, Tensor)}
+
+
+@contextlib.contextmanager
+def _told(node: Any) -> Iterator[None]:
+    """Whatever else a node's operands and attributes make torch raise, as an EffaceError."""
+    try:
+        yield
+    except EffaceError:
+        raise
+    except Exception as error:
+        line = " ".join(str(error).split())[:120] or type(error).__name__
+        raise EffaceError(
+            f"{node.op_type} {node.name or node.output[0]}: found operands that do not fit ({line}), expected a graph "
+            "that runs; export it again"
+        ) from error
 
 
 def _needed(model: Any, exit: str) -> list[tuple[int, Any]]:
