@@ -76,10 +76,13 @@ def train_on_both(
     steps: int,
     generator: torch.Generator,
     batch: tuple[int, int] = (BATCH, BATCH),
+    outputs: Callable[[Tensor], Tensor] | None = None,
+    schedule: Callable[[int], float] | None = None,
 ) -> None:
     """Minimise the terms of `loss(forgotten, retained)`, which is given embeddings of a batch of either side.
 
-    batch: photos of the forgotten and of the retained, at most; either may be 0.
+    batch: photos of the forgotten and of the retained, at most; either may be 0. outputs: what makes the loss's `x` of
+    features; where None, `part`. schedule: as in `training.fit`.
     """
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -89,11 +92,11 @@ def train_on_both(
         return *(torch.cat(pair) for pair in zip(one, other, strict=True)), kept
 
     def terms(x: Tensor, classes: Tensor, before: Tensor, kept: Tensor) -> dict[str, Tensor]:
-        both = Photos(part(x), classes, before)
+        both = Photos((outputs or part)(x), classes, before)
         return loss(both.take(~kept), both.take(kept))
 
     sides = (forgotten, retained)
-    training.fit(part, draw, terms, optimiser=optimiser, steps=steps, generator=generator)
+    training.fit(part, draw, terms, optimiser=optimiser, steps=steps, generator=generator, schedule=schedule)
 
 
 def train_against_head(

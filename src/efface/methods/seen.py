@@ -169,3 +169,8 @@ def _some(candidates: Tensor, most: int, generator: torch.Generator) -> Tensor:
 def drift(embeddings: Tensor, before: Tensor) -> Tensor:
     """The retain term: mean of 1 − cos between unit embeddings [n, d] now and before; 0 for none."""
     return (1 - (embeddings * before).sum(-1)).sum() / max(len(embeddings), 1)
+
+
+def same_person(labels: Tensor) -> Tensor:
+    """bool [n, n]: pairs of different photos of one person; labels int64 [n]."""
+    return (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from efface import training
 from efface.errors import EffaceError
-from efface.methods.seen import LastBlocks, Seen, drift
+from efface.methods.seen import LastBlocks, Seen, drift, same_person
 from efface.methods.unlearner import Request, Unlearner
 from efface.targets.recognition import RecognitionTarget
 
@@ -139,7 +139,7 @@ def dispersion_terms(
 
 def floor_term(embeddings: Tensor, labels: Tensor, floor: float) -> Tensor:
     """How far pairs of photos of one person lie below the floor: mean over the pairs of all people; 0 without any."""
-    same = (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    same = same_person(labels)
     return (floor - (embeddings @ embeddings.T)[same]).clamp(min=0).sum() / max(int(same.sum()), 1)
 
 
