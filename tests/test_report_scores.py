@@ -345,10 +345,14 @@ def test_a_reference_and_the_floors_stand_beside_the_forgotten():
     audit = audit_of("weakened")
     audit["models"]["retrained"] = copy.deepcopy(audit["models"]["original"])
     audit["models"]["retrained"]["forget"]["rank1"]["value"] = 0.875
-    lines = [line.split("  ") for line in printed(audit, 80).splitlines()]
-    names = [line[1] for line in lines if len(line) > 2 and not line[0]]
-    assert names[:4] == ["photos it never saw (4)", "trained without them", "raw pixels", "photos it was given (4)"]
-    assert "87.5" in next(line for line in lines if "trained without them" in line)
+    lines = [line[2:] for line in printed(audit, 80).splitlines() if line.startswith("  ") and line[2] != " "]
+    assert [line.partition("  ")[0] for line in lines[:4]] == [
+        "photos it never saw (4)",
+        "trained without them",
+        "raw pixels",
+        "photos it was given (4)",
+    ]
+    assert lines[1].split()[3] == "87.5"
 
 
 def test_an_evaluation_alone_shows_one_model():
