@@ -319,6 +319,10 @@ def test_relearning_by_hand(scene):
     found = by_number(outcomes)
     assert found["tar@steps=2,far=1e-2"].people.values == pytest.approx([np.mean(wanted)])
     assert found["fitted@steps=2,far=1e-2"].people.values == pytest.approx([np.mean(own)])
+    now = strangers(rows, split)
+    wanted = [rows[i] @ rows[j] > now for i in split.unseen[person] for j in split.unseen[person] if i != j]
+    assert now > threshold + 0.02, "the attack makes strangers alike"
+    assert found["tar_recalibrated@steps=2,far=1e-2"].people.values == pytest.approx([np.mean(wanted)])
     assert found["fitted@steps=10,far=1e-2"].people.values == 1, "the attack fits what it was given"
     control = by_number(outcomes, "control")["tar@steps=0,far=1e-2"].people
     assert control.people == ("+".join(split.holdout[:5]),) and control.values[0] < 0.1
