@@ -1,5 +1,5 @@
-"""What the README shows of the demo: docs/demo.png, which is the first figure of the report, and the table as it is
-printed.
+"""What the README shows of the demo: docs/report.html, docs/demo.png, which is the report's first figure, and the table
+as it is printed.
 
     python -m benchmarks.readme [demo-run]      after efface demo
 """
@@ -26,6 +26,7 @@ def main(run: str = "demo-run") -> None:
     found = re.search(r'id="faces"><img src="data:image/png;base64,([^"]+)"', report)
     if found is None:
         sys.exit(f"{folder / 'report.html'}: found no picture of faces, expected the report of a demo; run efface demo")
+    write_text(ROOT / "docs" / "report.html", report)
     (ROOT / "docs" / "demo.png").write_bytes(base64.b64decode(found[1]))
     console = Console(file=io.StringIO(), width=80, highlight=False)
     print_audit(json.loads((folder / "audit.json").read_text(encoding="utf-8")), console)

@@ -217,7 +217,13 @@ def test_the_form_does_not_change_the_photos(model: Path, whole: Path, tmp_path:
 def started(model: Path, out: Path) -> subprocess.Popen:
     """A run in a session of its own that has finished one person at least."""
     command = [*COMMAND, "--heads", str(model), "--out", str(out), *PEOPLE, "--processes", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )
     checkpoints = out.with_name(out.name + ".partial") / "checkpoints"
     while process.poll() is None and not list(checkpoints.glob("*.jsonl")):
         time.sleep(0.01)

@@ -38,8 +38,9 @@ class Named:
         return {f.name: getattr(self.value, f.name) for f in dataclasses.fields(self.value)}
 
     def plain(self) -> dict[str, Any]:
-        """As it stands in YAML: the name, the weights, then the fields."""
-        weights = {} if self.weights is None else {"weights": str(self.weights)}
+        """As it stands in YAML: the name, the weights (but for those that come with efface), then the fields."""
+        ships = self.weights is None or self.weights == getattr(self.value, "shipped", None)
+        weights = {} if ships else {"weights": str(self.weights)}
         return {"name": self.name} | weights | {k: _plain(v) for k, v in self.fields().items()}
 
 
