@@ -26,7 +26,10 @@ def demo(
 ) -> None:
     """Make the recogniser that comes with efface forget people who come with it; needs nothing from outside."""
     from efface import config
+    from efface.errors import EffaceError
 
+    if tiny and forget != PEOPLE:
+        raise EffaceError("--tiny forgets two drawn people, whoever --forget names; leave one of the two out")
     run_and_show(config.load(None, (), given(names(forget)) | {"out": str(out)}, tiny), resume=True, mark=MARK)
 
 

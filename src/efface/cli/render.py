@@ -35,7 +35,7 @@ def render(
     )
     terminal = Terminal()
     try:
-        writing.render(order, heads, out, processes or os.cpu_count() or 1, resume, terminal)
+        writing.render(order, heads, out, (os.cpu_count() or 1) if processes is None else processes, resume, terminal)
     except KeyboardInterrupt as error:
         terminal.say("efface: interrupted; the same command with --resume continues")
         raise typer.Exit(130) from error

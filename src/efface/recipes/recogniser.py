@@ -143,7 +143,9 @@ class RecogniserRecipe:
         open what it wrote."""
         people = _left_out(self.faces.value.read(), self.without)
         others = None if self.validation is None else self.validation.value.read()
-        if others is None and self.held_out:
+        if others is not None and self.held_out:
+            raise EffaceError("held_out: found it beside validation, expected one of them; remove one")
+        if self.held_out:
             people, others = _held_out(people, self.held_out)
         count = sum(map(len, people.photos.values()))
         if count < self.batch or self.batch % state.num_processes:
@@ -160,6 +162,11 @@ class RecogniserRecipe:
             if others is not None and state.is_main_process:
                 with watcher.track("aligning faces to measure on", sum(map(len, others.photos.values()))) as tick:
                     judged, _ = align(others, detector, cache, tick)
+        if len(faces) < self.batch or len(faces.people()) < 2:
+            raise EffaceError(
+                f"faces: found {len(faces)} photos with a face, of {len(faces.people())} people, expected a batch "
+                f"({self.batch}) at least and 2 people; add photos or lower batch"
+            )
         return faces, judged, notes
 
     def _write(self, folder: RunFolder, loop: "_Loop", cost: dict[str, Any]) -> None:

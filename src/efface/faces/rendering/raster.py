@@ -1,4 +1,4 @@
-"""Triangles and strands into a depth buffer, and what is seen from it. Compiled (numba), one thread, no fast-math: the
+"""Triangles into a depth buffer. Compiled (numba), one thread, no fast-math: the
 same input gives the same bits.
 
 Screen points are (x, y, w): pixels, the first pixel's centre being (0, 0), and w = 1 / depth, which is linear on the

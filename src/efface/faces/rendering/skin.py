@@ -12,8 +12,8 @@ from efface.faces.rendering.noise import value
 DERMIS = np.array([0.90, 0.72, 0.625], np.float32)
 """Linear RGB of skin without pigment or blood (ours, by eye)."""
 MELANIN = np.array([1.02, 1.27, 1.45], np.float32)
-"""Absorbance of one unit of melanin in R, G, B: falls with the wavelength (ours, set so that 0.05 to 2.5 units span the
-Monk skin tone scale)."""
+"""Absorbance of one unit of melanin in R, G, B: falls with the wavelength (ours, set by
+eye so that 0.05 to 2.5 units go from very light to very dark skin)."""
 BLOOD = np.array([0.10, 0.74, 0.62], np.float32)
 """Absorbance of one unit of haemoglobin (ours; green is absorbed most)."""
 
@@ -23,9 +23,9 @@ class Skin:
     """What is the person's own in their skin."""
 
     melanin: float
-    """0.05 (lightest) to 2.5 (darkest)."""
+    """0.04 (lightest) to 2.04 (darkest)."""
     blood: float
-    """Haemoglobin everywhere, 0.08 to 0.4."""
+    """Haemoglobin everywhere, 0.1 to 0.34."""
     flush: float
     """More of it on cheeks, nose and ears."""
     uneven: float
@@ -47,7 +47,8 @@ class Skin:
 
 
 def draw_skin(rng: np.random.Generator) -> Skin:
-    """A person's skin. Tones are spread over the whole range; freckles are commoner on light skin."""
+    """A person's skin. Light tones are commoner than dark ones (median 0.65 units of melanin), and the very darkest are
+    not drawn; freckles are commoner on light skin."""
     melanin = float(0.04 + 2.0 * rng.random() ** 1.7)
     fair = max(0.0, 1 - melanin / 0.7)
     freckled = rng.random() < 0.12 + 0.35 * fair

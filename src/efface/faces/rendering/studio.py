@@ -173,7 +173,8 @@ def _record(model: Model, points: np.ndarray, shot: Shot, name: str, photo: int,
 
 
 def _ball_centre(points: np.ndarray) -> np.ndarray:
-    """Centre of an eyeball: the middle of its extent sideways and upwards, and behind its back half's widest ring."""
+    """Centre of an eyeball: the middle of its extent sideways and upwards, one radius in front of its back (the cornea
+    bulges at the front)."""
     low, high = points.min(0), points.max(0)
     radius = (high[0] - low[0] + high[1] - low[1]) / 4
     return np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2] + radius], np.float32)
