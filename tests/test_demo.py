@@ -75,6 +75,12 @@ def test_somebody_who_is_not_there(tmp_path):
     assert "the nearest name is" in str(done.exception) and not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_takes_no_names(tmp_path):
+    done = CliRunner().invoke(app, ["demo", "--tiny", "--forget", "person-999", "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, EffaceError) and "leave one of the two out" in str(done.exception)
+    assert not list(tmp_path.iterdir())
+
+
 def test_faces_may_name_a_data_set_that_needs_no_path():
     assert photos("people") == {"name": "people"} and photos("drawn") == {"name": "drawn"}
     for folder in ("./people", "some/people", "lfw", "crops"):  # lfw needs a path, so this is a folder of that name

@@ -67,6 +67,23 @@ def test_every_config_runs_tiny_and_writes_everything(path, tmp_path):
     )
 
 
+def test_people_held_out_beside_a_validation_set_are_refused(tmp_path):
+    both = small(tmp_path / "out", validation={"name": "drawn", "people": 6})
+    with pytest.raises(EffaceError, match="held_out: found it beside validation"):
+        recipes.train(both, Quiet())
+
+
+def test_a_training_of_photos_without_faces_is_refused(tmp_path, monkeypatch):
+    def found(folder, people, *rest):
+        crops, notes = stored.stored_crops(folder, people, *rest)
+        return crops.take(range(10)), notes
+
+    monkeypatch.setattr(recogniser, "stored_crops", found)
+    with pytest.raises(EffaceError, match="found 10 photos with a face, of 3 people"):
+        recipes.train(small(tmp_path / "out"), Quiet())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("fields", [{}, {"sampled": 0.5, "head": "arcface"}], ids=["all", "sampled"])
 def test_an_interrupted_training_ends_in_the_very_same_weights(fields, tmp_path, monkeypatch):
     recipes.train(small(tmp_path / "whole", **fields), Quiet())
