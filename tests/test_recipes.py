@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from efface import config, recipes, registry
@@ -18,6 +19,7 @@ from efface.errors import EffaceError
 from efface.faces import stored
 from efface.faces.alignment import align
 from efface.faces.datasets.drawn import Drawn
+from efface.faces.datasets.people import ShippedPeople
 from efface.folder import CHECKPOINTS
 from efface.models.recognition.judge import JudgeRecogniser
 from efface.models.recognition.shipped import ShippedRecogniser
@@ -73,14 +75,19 @@ def test_people_held_out_beside_a_validation_set_are_refused(tmp_path):
         recipes.train(both, Quiet())
 
 
-def test_a_training_of_photos_without_faces_is_refused(tmp_path, monkeypatch):
-    def found(folder, people, *rest):
-        crops, notes = stored.stored_crops(folder, people, *rest)
-        return crops.take(range(10)), notes
-
-    monkeypatch.setattr(recogniser, "stored_crops", found)
-    with pytest.raises(EffaceError, match="found 10 photos with a face, of 3 people"):
-        recipes.train(small(tmp_path / "out"), Quiet())
+@pytest.mark.real
+def test_a_training_of_photos_without_faces_is_refused(data, tmp_path):
+    """Of each of four people one photo shows a face, three show nothing."""
+    for person, photos in list(ShippedPeople().read().photos.items())[:4]:
+        folder = tmp_path / "people" / person
+        folder.mkdir(parents=True)
+        (folder / "0.jpg").write_bytes(photos[0].encoded())
+        for empty in range(1, 4):
+            Image.new("RGB", (128, 128), (90, 60 * empty, 90)).save(folder / f"{empty}.png")
+    faces = {"name": "folder", "path": str(tmp_path / "people")}
+    asked = small(tmp_path / "out", faces=faces, detector=str(data / "detector-mtcnn"), held_out=0, batch=8)
+    with pytest.raises(EffaceError, match="found 4 photos with a face, of 4 people, expected a batch \\(8\\)"):
+        recipes.train(asked, Quiet())
     assert not (tmp_path / "out").exists()
 
 
