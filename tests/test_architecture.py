@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LEVELS = (
     {"errors"},
-    {"registry", "progress"},
+    {"registry", "progress", "processes"},
     {"folder", "testing.drawn"},
     {"models"},
     {"faces"},
@@ -24,7 +24,7 @@ LEVELS = (
     {"attacks"},
     {"config"},
     {"run"},
-    {"recipes"},
+    {"recipes", "benchmark"},
     {"cli", "service"},
     {"testing"},
 )

@@ -82,6 +82,21 @@ def _attacks(found: Any) -> tuple[Named, ...]:
     return named
 
 
+Attacks = Annotated[tuple[Named, ...], PlainValidator(_attacks)]
+"""A pydantic type: what `attacks` says."""
+
+
+def part(cls: type[Any]) -> Any:
+    """A pydantic type: a mapping of the dataclass's keys, and no others, becomes the dataclass."""
+
+    def read(found: Any) -> Any:
+        if not isinstance(found, Mapping):
+            raise PydanticCustomError("part", "a mapping of keys and their values")
+        return _validate(cls, found)
+
+    return Annotated[cls, PlainValidator(read)]
+
+
 def _at(key: str, found: Any, expected: str) -> ValidationError:
     """A mistake at `key`, which pydantic reports below the key that is being validated."""
     detail = InitErrorDetails(
@@ -119,7 +134,7 @@ class RunConfig:
     """A second recogniser, never part of any loss, that scores the same photos."""
     retrained: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
     """The reference trained without the forgotten people, where there is one."""
-    attacks: Annotated[tuple[Named, ...], PlainValidator(_attacks)] = ()
+    attacks: Attacks = ()
     """Attempts to bring the forgotten back: `all`, or a list of names, each with its fields (`efface attacks NAME`)."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random draw."""
@@ -143,8 +158,13 @@ def _plain(value: Any) -> Any:
 
 def parse(given: Mapping[str, Any], source: str) -> RunConfig:
     """The one validator. `source` names where `given` came from, for the error."""
+    return parse_as(RunConfig, expanded(given, source), source)
+
+
+def parse_as(cls: type[Any], given: Mapping[str, Any], source: str) -> Any:
+    """An instance of another dataclass by the same validator; paths stay as they are (`expanded` completes them)."""
     try:
-        return _validate(RunConfig, _expanded(given, source))
+        return _validate(cls, given)
     except ValidationError as error:
         raise EffaceError(_one_line(error, source)) from error
 
@@ -159,7 +179,7 @@ def load(
 
     tiny: keep the method and its settings but run it for a few steps on drawn people and the tiny model.
     """
-    given = _given(path, settings, overrides)
+    given = read_yaml(path, settings, overrides)
     return parse(_tiny(given) if tiny else given, str(path) if path else "command line")
 
 
@@ -173,18 +193,20 @@ def load_recipe(
 
     tiny: what the recipe itself says is its dry run is laid over everything.
     """
-    given = _given(path, settings, overrides)
+    given = read_yaml(path, settings, overrides)
     source = str(path) if path else "command line"
     name = given.get("name")
     if tiny and name in registry.names("recipes"):
         given |= registry.get("recipes", name).tiny
     try:
-        return _named("recipes", _expanded(given, source))
+        return _named("recipes", expanded(given, source))
     except ValidationError as error:
         raise EffaceError(_one_line(error, source)) from error
 
 
-def _given(path: Path | None, settings: Sequence[str], overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+def read_yaml(
+    path: Path | None, settings: Sequence[str] = (), overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The YAML file, the command line's own options over it, then each `--set`."""
     given: dict[str, Any] = {} if path is None else _yaml(path)
     _merge(given, overrides or {})
@@ -260,10 +282,10 @@ def _merge(given: dict[str, Any], over: Mapping[str, Any]) -> None:
             given[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _expanded(value: Any, source: str, key: str = "") -> Any:
+def expanded(value: Any, source: str, key: str = "") -> Any:
     """Paths that begin with $NAME or ~ get the environment's value; every other $ is a letter like any other."""
     if isinstance(value, Mapping):
-        return {k: _expanded(v, source, str(k)) for k, v in value.items()}
+        return {k: expanded(v, source, str(k)) for k, v in value.items()}
     if not isinstance(value, str) or key not in PATHS:
         return value
     named = re.match(r"\$(?:\{(\w+)\}|(\w+))", value)

@@ -1,17 +1,16 @@
 """Every attempt on every model of an audit."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from efface.attacks.attack import Attack, Subject
 from efface.errors import EffaceError
 from efface.faces.crops import Crops
 from efface.metrics.audit import ATTACKS, Audit, conclude
-from efface.metrics.rows import Row
+from efface.metrics.rows import Row, rows_of
 from efface.progress import Watcher
 from efface.targets.recognition import RecognitionTarget
 
@@ -39,14 +38,13 @@ def attempted(
         began = time.perf_counter()
         with watcher.track(f"attack {attack.name}", len(subjects)) as tick:
             for model, subject in subjects.items():
-                rows.extend(_rows(attack, model, subject))
+                rows.extend(attempt_rows(attack, model, subject))
                 tick(1)
         watcher.say(f"attack {attack.name}: {time.perf_counter() - began:.1f} s for {len(subjects)} models")
     return replace(audit, attacks=conclude(rows, generator)["attacks"], people=[*audit.people, *rows])
 
 
-def _rows(attack: Attack, model: str, subject: Subject) -> Iterable[Row]:
+def attempt_rows(attack: Attack, model: str, subject: Subject) -> Iterator[Row]:
+    """What one attack gives on one model, person by person."""
     for group, number, found in attack.attempt(subject):
-        key = f"{ATTACKS}{attack.name}.{number}"
-        for person, value, trials in zip(found.people, found.values.tolist(), found.trials.tolist(), strict=True):
-            yield Row(model, group, person, key, None if np.isnan(value) else value, trials)
+        yield from rows_of(model, group, f"{ATTACKS}{attack.name}.{number}", found)

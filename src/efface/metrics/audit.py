@@ -17,7 +17,7 @@ from efface.metrics.floor import FLOOR_METRICS
 from efface.metrics.harm import drops, equal_harm, worst
 from efface.metrics.metric import FARS, FPIRS, Metric, audited_metrics, rate_text
 from efface.metrics.protocol import GROUPS, Evaluation
-from efface.metrics.rows import Row, write_rows
+from efface.metrics.rows import Row, rows_of, write_rows
 
 FLOOR = "floor."
 """What the model of a floor's row begins with."""
@@ -107,9 +107,7 @@ def audit(
 def _measured(model: str, evaluation: Evaluation, metrics: Mapping[str, Metric]) -> Iterable[Row]:
     for key, metric in metrics.items():
         for group in metric.groups:
-            found = metric.measure(evaluation, group)
-            for person, value, trials in zip(found.people, found.values.tolist(), found.trials.tolist(), strict=True):
-                yield Row(model, group, person, key, None if math.isnan(value) else value, trials)
+            yield from rows_of(model, group, key, metric.measure(evaluation, group))
 
 
 def _complete(groups: dict[str, dict[str, Any]], metrics: Mapping[str, Metric]) -> None:

@@ -1,12 +1,14 @@
 """One line of people.csv for every person and number: what intervals and pooled runs are computed from."""
 
 import csv
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from efface.errors import EffaceError
+from efface.metrics.protocol import ByPerson
 
 
 class Row(NamedTuple):
@@ -22,6 +24,12 @@ class Row(NamedTuple):
     """None where there was nothing to measure, or too few impostors for the threshold."""
     n_trials: int
     """Trials that the value is a mean over."""
+
+
+def rows_of(model: str, group: str, metric: str, found: ByPerson) -> Iterator[Row]:
+    """A row for each person; nan becomes None."""
+    for person, value, trials in zip(found.people, found.values.tolist(), found.trials.tolist(), strict=True):
+        yield Row(model, group, person, metric, None if math.isnan(value) else value, trials)
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

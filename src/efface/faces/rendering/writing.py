@@ -4,11 +4,9 @@ import importlib.metadata
 import importlib.util
 import io
 import json
-import multiprocessing
 import os
 import re
 import shutil
-import signal
 import tarfile
 import time
 import traceback
@@ -27,6 +25,7 @@ from efface.faces.rendering import records
 from efface.faces.rendering.heads import Heads
 from efface.faces.rendering.reading import PACK_PHOTOS, PACK_RECORDS, PHOTOS
 from efface.folder import RunFolder, run_folder, write_text
+from efface.processes import Worker, end, start
 from efface.progress import Watcher
 
 Format = Literal["folder", "shards", "pack"]
@@ -36,7 +35,6 @@ SETTINGS = "render.json"
 """File of the finished folder: what was asked for, and with what it was made."""
 LARGEST = 1_000_000
 """People and photos are numbered below this."""
-THREADS = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +114,13 @@ def render(order: Order, heads: Path, out: Path, processes: int, resume: bool, w
         store = _Store(folder, order, model)
         done = store.done()
         todo = [person for person in order.people if person not in done]
-        each, start = len(order.photos), time.perf_counter()
+        each, began = len(order.photos), time.perf_counter()
         with watcher.track("rendering photos", each * len(order.people)) as tick:
             tick(each * len(done))
             for person, photos in _rendered(order, model, todo, processes):
                 store.keep(person, photos)
                 tick(each)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - began
         store.finish()
         count, used = each * len(todo), min(processes, len(todo))
         told = f"{count:,} photos of {len(todo):,} people in {seconds:.1f} s: {count / seconds:.1f} photos/s"
@@ -188,24 +186,13 @@ def _give(worker: Connection, waiting: Iterator[int]) -> bool:
 @contextmanager
 def _workers(count: int, order: Order, heads: Heads) -> Iterator[list[Connection]]:
     """Connections to processes that are sent numbers of people and send back their photos."""
-    context = multiprocessing.get_context("spawn")
-    started = []
-    ours: list[Connection] = []
+    started: list[Worker] = []
     try:
         for _ in range(count):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, order, heads), daemon=True)
-            with _one_thread(), _without_interrupts():
-                process.start()
-            there.close()  # so that the worker's end is the only one: its death is heard of
-            started.append(process)
-            ours.append(here)  # pyright: ignore[reportArgumentType]
-        yield ours
+            started.append(start(_work, order, heads))
+        yield [worker.connection for worker in started]
     finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.join()
+        end(started)
 
 
 def _work(connection: Connection, order: Order, heads: Heads) -> None:
@@ -229,34 +216,6 @@ def _work(connection: Connection, order: Order, heads: Heads) -> None:
             connection.send(reply)
         except OSError:  # nobody listens any more
             return
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that are started in the block compute in one thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Processes that are started in the block do not hear Ctrl-C: this one does, and ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
