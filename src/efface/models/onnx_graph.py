@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from efface.errors import EffaceError
-from efface.models import onnx_blocks, onnx_file
+from efface.models import onnx_blocks, onnx_file, onnx_scatter, scatter
 from efface.models.onnx_blocks import Block, Step
 from efface.models.onnx_operators import MOVES, OPERATORS, Held, Node, Use
 
@@ -52,21 +52,23 @@ class Graph:
 
 
 def read(path: Path, size: int | None = None) -> Graph:
-    """The network of an ONNX file, with the file's weights.
+    """The network of an ONNX file, with the file's weights; without the module that may stand behind it.
 
     size: side of the input in pixels; needed only where the file leaves it open. Raises EffaceError, in one line, as
     `onnx_file.load` does, and for a graph that is not a recogniser or has an operator that is not known here.
     """
-    graph = _read(onnx_file.load(path), path, size)
+    graph = _read(_opened(path), path, size)
     _check_batch(graph, path)
     return graph
 
 
 def written(path: Path, size: int, state: Mapping[str, Tensor]) -> bytes:
     """The content of the ONNX file at `path` with the network's tensors in place of its own: names, order, types,
-    inputs, outputs, opset and metadata stay. Raises EffaceError as `read` does, and for a value that does not fit the
-    file's type."""
-    model = onnx_file.load(path)
+    inputs, outputs, opset and metadata stay; a module behind the network is appended to the graph. Raises EffaceError
+    as `read` does, and for a value that does not fit the file's type."""
+    own = scatter.own_tensors(state)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(scatter.PREFIX)}
+    model = _opened(path)
     held = dict(onnx_file.stored(model))
     tensors = onnx_file.tensors(model, path)
     graph = _read(model, path, size)
@@ -92,7 +94,18 @@ def written(path: Path, size: int, state: Mapping[str, Tensor]) -> bytes:
                 onnx_file.add(model, name, view)
                 added.append((name, view))
             model.graph.node[use.node].input[use.operand] = name
+    if own:
+        last = graph.network[-1]
+        assert isinstance(last, Block)
+        onnx_scatter.append(model, last.exit, scatter.Scatter.of(own))
     return model.SerializeToString(deterministic=True)
+
+
+def _opened(path: Path) -> Any:
+    """The model of a file, without the module that may stand behind the network."""
+    model = onnx_file.load(path)
+    onnx_scatter.take_away(model, path)
+    return model
 
 
 def _renewed(old: Tensor, use: Use, new: Tensor, path: Path) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import efface
 from efface import registry
 from efface.errors import EffaceError
-from efface.models import mxnet, onnx_file, onnx_graph, pickles
+from efface.models import mxnet, onnx_file, onnx_graph, pickles, scatter
 from efface.models.recogniser import Recogniser
 
 IGNORED = "num_batches_tracked"
@@ -38,15 +38,25 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def load(spec: Recogniser, path: Path) -> nn.Module:
-    """The network of `spec` with the weights of `path`, float32, in evaluation mode.
+    """The network of `spec` with the weights of `path`, float32, in evaluation mode; with the module behind it that the
+    file holds (models/scatter.py), if any.
 
     Raises EffaceError as `read` does, and for tensors that are missing, too many, of another shape or type, or not
     finite; where the file fits another registered network, the line says which.
     """
     if _format(path) == "onnx" and spec.name != "onnx":  # it could be read by name, but not be written back
         raise EffaceError(f"{path}: found an ONNX file, expected the weights of {_describe(spec)}; name the model onnx")
+    published, added = _divided(read(path), path)
     network = spec.build()
-    tensors, expected = _counted(spec.adapt(read(path))), _counted(network.state_dict())
+    if added:
+        module = _module(added, path)
+        if module.mix.out_features != spec.embedding_size:
+            raise EffaceError(
+                f"{path}: found a module for embeddings of {module.mix.out_features} dimensions, expected "
+                f"{spec.embedding_size} as {_describe(spec)} has; check the model and the file"
+            )
+        scatter.attach(network, module)
+    tensors, expected = _counted(spec.adapt(published) | added), _counted(network.state_dict())
     problem = _misfit(tensors, expected)
     if problem:
         others = " or ".join(_fitting(path))
@@ -82,8 +92,11 @@ def header(spec: Recogniser, source: Path | None = None, **extra: str) -> dict[s
 
 
 def read_header(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file; empty for other formats. Raises EffaceError as `read` does."""
-    if _format(path) != "safetensors":
+    """The metadata of a safetensors or ONNX file; empty for other formats. Raises EffaceError as `read` does."""
+    kind = _format(path)
+    if kind == "onnx":
+        return {entry.key: entry.value for entry in onnx_file.load(path).metadata_props}
+    if kind != "safetensors":
         return {}
     try:
         with safetensors.safe_open(path, "pt") as file:
@@ -171,6 +184,31 @@ def _plain(name: str) -> str:
     return name.removeprefix("module.")
 
 
+def _divided(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(the recogniser's own tensors, those of the module behind it if there is one). Raises EffaceError where the
+    header says another thing of a module than the file holds."""
+    added = {name: tensor for name, tensor in tensors.items() if name.startswith(scatter.PREFIX)}
+    said = read_header(path).get("module")
+    if added and said != scatter.NAME:
+        raise EffaceError(
+            f"{path}: found tensors {scatter.PREFIX}* and in the header {f'module: {said}' if said else 'no module'}, "
+            f"expected `module: {scatter.NAME}` there; give the file as efface wrote it"
+        )
+    if said == scatter.NAME and not added:
+        raise EffaceError(
+            f"{path}: found no tensors {scatter.PREFIX}*, expected those of the module that the header names; give the "
+            "file as efface wrote it (without them it recognises everybody)"
+        )
+    return {name: tensor for name, tensor in tensors.items() if name not in added}, added
+
+
+def _module(tensors: Mapping[str, Tensor], path: Path) -> scatter.Scatter:
+    try:
+        return scatter.Scatter.of(scatter.own_tensors(tensors))
+    except EffaceError as error:
+        raise EffaceError(f"{path}: {error}") from error
+
+
 def _counted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors that count in evaluation."""
     return {n: t for n, t in tensors.items() if not n.endswith(IGNORED)}
@@ -199,7 +237,7 @@ def _few(names: list[str]) -> str:
 
 def _fitting(path: Path) -> Iterator[str]:
     """Registered networks, with any of their fields' choices, that the file would fit. Only asked after a misfit."""
-    tensors = _counted(read(path))
+    tensors = _counted(_divided(read(path), path)[0])
     for name in registry.names("models.recognition"):
         for spec in _choices(registry.get("models.recognition", name)):
             try:

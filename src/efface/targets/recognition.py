@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from efface import registry
 from efface.errors import EffaceError
+from efface.models import scatter
 from efface.models.recogniser import Recogniser
 from efface.models.weights import header, load, save, save_as
 
@@ -40,14 +41,30 @@ class RecognitionTarget:
 
     def save(self, folder: Path, **extra: str) -> list[Path]:
         """Write `folder/<name>.safetensors`, whose header also holds `extra`, and the same weights in the format and
-        under the name of the file they came from, where that was not safetensors. Returns the paths."""
+        under the name of the file they came from, where that was not safetensors and can hold all of them. Returns the
+        paths."""
         tensors = self.network.state_dict()
         paths = [folder / f"{self.spec.name}.safetensors"]
-        save(paths[0], tensors, header(self.spec, self.weights, **extra))
-        if self.weights is not None and self.weights.suffix != ".safetensors":
+        facts = {} if self.module is None else self.module.facts()
+        save(paths[0], tensors, header(self.spec, self.weights, **facts, **extra))
+        if self.weights is not None and self.weights.suffix != ".safetensors" and not self.only_safetensors():
             paths.append(folder / self.weights.name)
             save_as(paths[1], tensors, self.spec, self.weights)
         return paths
+
+    @property
+    def module(self) -> scatter.Scatter | None:
+        """The module behind the recogniser that hides people, if there is one."""
+        return scatter.attached(self.network)
+
+    def only_safetensors(self) -> str:
+        """Why the weights are not written in the format that they came in, in one line; empty where they are."""
+        if self.module is None or self.weights is None or self.weights.suffix in (".safetensors", ".onnx"):
+            return ""
+        return (
+            f"written as safetensors alone: whoever reads a file like {self.weights.name} knows no tensors "
+            f"{scatter.PREFIX}* and would recognise the people"
+        )
 
     def clone(self) -> "RecognitionTarget":
         """An independent copy with the same weights, every parameter requiring no gradient yet."""
@@ -103,6 +120,11 @@ class RecognitionTarget:
         takes the rest, in float64 on the CPU (not every device has it); γ stays (the identity changes nothing) but
         where it is too near 0 to divide by.
         """
+        if self.module is not None:
+            raise EffaceError(
+                f"{self.spec.name}: found the module {scatter.NAME} behind the last linear map, expected none to compose "
+                "with; use the method scatter again, or one that trains"
+            )
         linear_name, last_name = self.spec.output
         last = self.network.get_submodule(last_name)
         linear = last if linear_name is None else self.network.get_submodule(linear_name)
