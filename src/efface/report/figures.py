@@ -63,7 +63,7 @@ def histograms(scores: Scores, threshold: float | None, far: str, title: str, to
         )
     axes.set(xlim=(-0.5, 1.0), ylim=(0, top), xlabel="cosine of two photos", ylabel="share of pairs")
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3, handlelength=1.6, columnspacing=1.2)
-    return _png(figure)
+    return png(figure)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def det(curves: Sequence[Curve], title: str) -> bytes:
     axes.set(xlabel="strangers accepted (false accept rate)", ylabel="own photos missed (1 − TAR)")
     axes.grid(color="#E4E7EB", linewidth=0.7)
     axes.legend(fontsize=8, frameon=True, framealpha=0.9, edgecolor="none", loc="best")
-    return _png(figure)
+    return png(figure)
 
 
 def training_curve(losses: Mapping[int, float], figures: Mapping[str, Mapping[int, float]]) -> bytes:
@@ -116,7 +116,7 @@ def training_curve(losses: Mapping[int, float], figures: Mapping[str, Mapping[in
     shares.tick_params(labelsize=8, color=STRANGERS)
     shares.spines["top"].set_visible(False)
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4, handlelength=1.6, columnspacing=1.2)
-    return _png(figure)
+    return png(figure)
 
 
 def _deviate(rates: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def sphere(
     axes.set(xlabel="first direction", ylabel="second direction")
     axes.set_aspect("equal", "datalim")
     axes.legend(handles=_legend(), fontsize=8, frameon=True, framealpha=0.9, edgecolor="none", loc="best")
-    return _png(figure)
+    return png(figure)
 
 
 def _arrow(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, style: str) -> None:
@@ -231,7 +231,7 @@ def faces(strips: Sequence[Strip], threshold: float | None) -> bytes:
                 frame = {"fill": False, "edgecolor": colour, "linestyle": style, "linewidth": 3, "clip_on": False}
                 axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, capstyle="butt", **frame))
                 axes.set_xlabel(f"{match.before:.2f} → {match.after:.2f}", fontsize=9.5, color=colour, labelpad=5)
-    return _png(figure, 120)
+    return png(figure, 120)
 
 
 def _blank(title: str, width: float = 4.6, height: float = 3.6) -> tuple[Figure, Axes]:
@@ -247,7 +247,8 @@ def _blank(title: str, width: float = 4.6, height: float = 3.6) -> tuple[Figure,
     return figure, axes
 
 
-def _png(figure: Figure, dpi: int = 200) -> bytes:
+def png(figure: Figure, dpi: int = 200) -> bytes:
+    """A figure as PNG bytes that say nothing of when they were made."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
