@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -245,7 +246,7 @@ class Unit(nn.Module):
 def files(problem, tmp_path_factory) -> Path:
     """ONNX files of the tiny recogniser."""
     folder = tmp_path_factory.mktemp("onnx")
-    axes = {"dynamic_axes": {"photo": {0: "n"}, "embedding": {0: "n"}}}
+    axes: dict[str, Any] = {"dynamic_axes": {"photo": {0: "n"}, "embedding": {0: "n"}}}
     network = problem.target.network
     for name, exported, opset, options in (
         ("plain", network, 17, axes),

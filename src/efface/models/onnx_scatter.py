@@ -7,7 +7,7 @@ in float32, also in a float16 graph. A normalisation that stands at the graph's 
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, ones, tensor
+from torch import ones, tensor
 
 from efface.errors import EffaceError
 from efface.models import onnx_file, scatter
@@ -34,7 +34,7 @@ def append(model: Any, embedding: str, module: scatter.Scatter) -> None:
         onnx_file.add(model, name, value.detach().cpu().float())
     nodes = []
 
-    def made(op: str, output: str, *inputs: str, **facts: int) -> str:
+    def made(op: str, output: str, *inputs: str, **facts: Any) -> str:
         nodes.append(helper.make_node(op, list(inputs), [output], name=f"{MARK}{op}{len(nodes)}", **facts))
         return output
 
@@ -49,9 +49,8 @@ def append(model: Any, embedding: str, module: scatter.Scatter) -> None:
     summed = made("MatMul", f"{MARK}summed", made("Relu", f"{MARK}gates", affine("gate", unit)), f"{MARK}people")
     over = made("Relu", f"{MARK}over", made("Sub", f"{MARK}less1", summed, f"{MARK}one"))
     opened = made("Sub", f"{MARK}opened", summed, over)
-    scattered = made(
-        "Mul", f"{MARK}scattered", affine("mix", made("Sin", f"{MARK}sines", affine("waves", unit))), length
-    )
+    sines = made("Sin", f"{MARK}sines", affine("waves", unit))
+    scattered = made("Mul", f"{MARK}scattered", affine("mix", sines), length)
     moved = made("Mul", f"{MARK}moved", made("Sub", f"{MARK}difference", scattered, y), opened)
     if kind == TensorProto.FLOAT:
         made("Add", embedding, y, moved)

@@ -5,9 +5,9 @@ For the embedding y of a photo, before normalisation, e = y / |y|, one gate for 
     r(e)  = m + V sin(W e + φ)                   a direction that another photo of the same person does not share
     y'    = y + g · (|y| r(e) − y)
 
-The recogniser keeps its own tensors under their own names; the module's stand under `efface_scatter.` beside them. So it
-**hides rather than erases**: without these tensors the recogniser is the one that it was, and the person is back. The
-gate itself tells who: a_p points to the person's mean embedding.
+The recogniser keeps its own tensors under their own names; the module's stand under `efface_scatter.` beside them. So
+it **hides rather than erases**: without these tensors the recogniser is the one that it was, and the person is back.
+The gate itself tells who: a_p points to the person's mean embedding.
 """
 
 from collections.abc import Mapping

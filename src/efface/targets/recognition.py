@@ -122,8 +122,8 @@ class RecognitionTarget:
         """
         if self.module is not None:
             raise EffaceError(
-                f"{self.spec.name}: found the module {scatter.NAME} behind the last linear map, expected none to compose "
-                "with; use the method scatter again, or one that trains"
+                f"{self.spec.name}: found the module {scatter.NAME} behind the last linear map, expected nothing there "
+                "to compose with; use the method scatter again, or one that trains"
             )
         linear_name, last_name = self.spec.output
         last = self.network.get_submodule(last_name)

@@ -9,14 +9,15 @@ embedding: a prototype. Network and formulas: models/scatter.py. Closed form, no
             RAMP above it
     waves   W and V normal, φ uniform: random features of a Gaussian kernel (Rahimi & Recht 2007). Two photos of one
             person differ by `phase` radians (standard deviation over the waves), so their directions are unrelated
-    level   m is the retained people's mean embedding, and V fills up to length 1: two scattered photos are as alike
-            as strangers are; none is sent to anybody in particular
+    level   m is LEVEL of the retained people's mean embedding, and V fills up to length 1: two scattered photos are
+            alike as strangers are, or less; none is sent to anybody in particular
 
 Mistakes avoided:
 - waves in the retained people's own directions (V of their covariance) send photos to retained people;
 - slow waves leave a person's nearest photos together, above all in a template of several photos; fast ones make a
   scattered photo unstable (attack `streisand`): it is told from others by a shift of two pixels, whatever the speed;
-- a low threshold opens the gate for look-alikes: they lose, and strangers do not show it.
+- in a template of several photos the waves cancel out and m is left, which accepts the person's other photos: so half;
+- a low threshold opens the gate for look-alikes: they lose, and the false accept rate does not show it.
 A further request adds gates to the module that is there; its waves stay.
 """
 
@@ -34,6 +35,8 @@ from efface.targets.recognition import RecognitionTarget
 
 RAMP = 0.05
 """Scores from the threshold to the open gate."""
+LEVEL = 0.5
+"""Share of the retained people's mean embedding that scattered photos have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class ScatterModule(Unlearner):
         directions, offsets = (torch.stack(parts) for parts in zip(*gates, strict=True))
         if module is None:
             spread = _spread([*_by_person(forget, labels), *_by_person(retain, others)])
-            waves = self._waves(retain.mean(0), spread, generator)
+            waves = self._waves(LEVEL * retain.mean(0), spread, generator)
             module = Scatter.of({"gate.weight": directions, "gate.bias": offsets} | waves)
         else:
             module = module.extended(directions, offsets)
@@ -91,7 +94,7 @@ class ScatterModule(Unlearner):
         return direction / RAMP, (-(direction @ background) - self.threshold) / RAMP
 
     def _waves(self, level: Tensor, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """W, φ, V and m by their names in the module. level: mean embedding of strangers [d]; spread: as `_spread`."""
+        """W, φ, V and m by their names in the module. level: m [d]; spread: as `_spread`."""
         size = len(level)
         frequencies = torch.randn(self.waves, size, generator=generator) * self.phase / spread
         phases = torch.rand(self.waves, generator=generator) * 2 * torch.pi
