@@ -54,15 +54,15 @@ def draw(config: BenchmarkConfig, results: Results) -> dict[str, Picture]:
 
 
 def trade_off(found: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
-    """Each method's TAR of the forgotten by strangers accepted, coloured by its seconds; filled where it passes the
-    gate "at equal harm". Names stand in a column beside the axes, in the order of the points, joined by lines."""
+    """Each method's TAR of the forgotten by strangers accepted, coloured by its processor seconds, filled where it
+    passes the gate "at equal harm". Names stand in a column beside the axes, in the points' order, joined by lines."""
     figure = Figure(figsize=(8.4, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     methods = {name: result for name, result in found.items() if name not in ("original", RETRAINED)}
     far = {n: 1e3 * r["numbers"]["impostors"][FAR]["value"] for n, r in found.items()}
     share = {n: r["numbers"]["forget"][TAR]["value"] for n, r in found.items()}
-    seconds = {n: max(FASTEST, r["cost"]["seconds"]) for n, r in methods.items()}
+    seconds = {n: max(FASTEST, r["cost"]["processor_seconds"]) for n, r in methods.items()}
     norm = LogNorm(FASTEST, max(1.0, *seconds.values()))
     colours = colormaps["viridis"].reversed()
     lowest = 0.8 * max(0.05, min(far.values()))
@@ -93,11 +93,15 @@ def trade_off(found: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
     places = {names.get(n, n): (max(far[n], lowest), share[n]) for n in found}
     _label(axes, places, (np.log(lowest), np.log(highest)))
     bar = figure.colorbar(
-        ScalarMappable(norm, colours), ax=axes, location="bottom", shrink=0.45, aspect=30, label="seconds a request"
+        ScalarMappable(norm, colours),
+        ax=axes,
+        location="bottom",
+        shrink=0.45,
+        aspect=30,
     )
     bar.ax.tick_params(labelsize=8)
     bar.set_label(
-        "seconds a request; filled: passes the gate “at equal harm”; grey: over its false accepts", fontsize=8
+        "processor seconds a request; filled: passes the gate “at equal harm”; grey: over its false accepts", fontsize=8
     )
     return png(figure, 150)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,11 +229,13 @@ def _unlearn(
     """The method's model, and what it cost."""
     assert task.method is not None
     clear_peak()
+    began = time.process_time()
     with training.session() as session:
         unlearned = task.method.value.unlearn(target or bench.target, request, _drawing(seed))
     cost = session.cost(bench.target.device)
     kept = ("seconds", "steps", "images_seen", "trainable_parameters")
-    return unlearned, {key: cost[key] for key in kept} | {"peak_memory_mb": peak()}
+    own = {"processor_seconds": time.process_time() - began, "peak_memory_mb": peak()}
+    return unlearned, {key: cost[key] for key in kept} | own
 
 
 def clear_peak() -> None:

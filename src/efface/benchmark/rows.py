@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class Results:
         path = self.path(task)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            write_text(path, _written(content))
         except OSError as error:
             raise EffaceError(f"{path}: cannot be written ({error.strerror}); free the disk or set results") from error
         self._read[task.file] = content
@@ -134,6 +135,12 @@ def _differences(found: Any, wanted: Any, key: str = "") -> list[str]:
     if max(map(len, told)) > 40:
         return [f"{key} differs"]
     return [f"{key} is {told[0]}, now {told[1]}"]
+
+
+def _written(content: Content) -> str:
+    """JSON with a line for each innermost mapping or list."""
+    lines = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"[{\[][^{}\[\]]*[}\]]", lambda inner: re.sub(r"\n\s*", " ", inner[0]), lines) + "\n"
 
 
 def _short(value: Any) -> Any:
