@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from efface import memory
 from efface.errors import EffaceError
 
 # torch's waiting threads spin; where other work shares the cores, that made unlearning five times slower
@@ -28,6 +29,7 @@ for _name in sorted(m.name for m in pkgutil.iter_modules(__path__)):
 def main(arguments: list[str] | None = None) -> None:
     """Run a verb, `sys.argv`'s unless arguments are given. What the user did wrong is one line on standard error and
     exit code 2."""
+    memory.keep_freed()
     try:
         app(args=arguments)
     except EffaceError as error:
