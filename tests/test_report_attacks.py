@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -138,3 +139,16 @@ def test_attacks_are_listed_with_their_terms():
     assert "relearning" in listed and "commercial" not in listed
     one = CliRunner().invoke(app, ["attacks", "relearning"], env={"COLUMNS": "200"}).output
     assert "access: the weights" in one and "control: the same on pseudo-people" in one and "learning_rate" in one
+
+
+def test_a_module_hides_whatever_was_tried(tmp_path):
+    facts = {"module": "scatter", "module_statement": "hides rather than erases: remove the tensors"}
+    _, evidence = measured("forgotten")
+    for audit in (dict(evidence.audit) | facts, attacked("forgotten", 0.0) | facts):
+        found = verdict(audit)
+        assert found.headline == "Hidden, not erased, at acceptable harm"
+        assert found.remains.startswith("Hides rather than erases: remove the tensors.")
+        assert "Hides rather than erases" in printed(audit)
+        page = report.write(tmp_path, replace(evidence, audit=audit)).read_text()
+        assert "Hides rather than erases: remove the tensors." in page
+        assert ('href="#remains"' in page) == ('id="remains"' in page), "a link leads nowhere"

@@ -50,9 +50,12 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, mark: str | N
             unlearned = config.method.value.unlearn(target, photos.request(), generator)
         cost = session.cost(target.device)
         paths = unlearned.save(folder.path / "weights", method=config.method.name)
+        if unlearned.only_safetensors():
+            folder.log("weights", unlearned.only_safetensors())
         folder.log("method", f"{config.method.name}: {cost['steps']} steps, {cost['seconds']:.1f} s", cost=cost)
         measured, embeddings = measure(config, photos, {"original": target, "unlearned": unlearned}, watcher)
-        content = contents(config, photos, measured) | {"cost": cost, "weights": [p.name for p in paths]}
+        content = contents(config, photos, measured) | unlearned.facts()
+        content |= {"cost": cost, "weights": [p.name for p in paths]}
         folder.write_json("audit.json", content)
         measured["models"].write_people(folder.path / "people.csv")
         folder.log("audit", f"{len(embeddings)} models measured on {len(photos.crops)} photos")
@@ -71,7 +74,7 @@ def evaluate(config: RunConfig, unlearned: Path | None, watcher: Watcher) -> dic
     photos = read_photos(config, watcher)
     watcher.say(photos.summary())
     measured, _ = measure(config, photos, targets, watcher)
-    return contents(config, photos, measured)
+    return contents(config, photos, measured) | targets.get("unlearned", targets["original"]).facts()
 
 
 @dataclass(frozen=True)

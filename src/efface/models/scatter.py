@@ -90,7 +90,7 @@ class Scatter(nn.Module):
         return {PREFIX + name: tensor for name, tensor in self.state_dict().items()}
 
     def facts(self) -> dict[str, str]:
-        """What the header of a file says of the module."""
+        """What the header of a file says of the module, and audit.json too."""
         sizes = f"{self.mix.out_features} dimensions, {self.gate.out_features} gates, {self.mix.in_features} waves"
         return {"module": NAME, "module_sizes": sizes, "module_statement": STATEMENT}
 

@@ -73,7 +73,8 @@ class Verdict:
     harm: tuple[Rule, ...]
     """The harm to everybody else is acceptable where all of these are met (the gate "at equal harm")."""
     remains: str
-    """What a probe on the penultimate layer still finds; empty where none was tried."""
+    """That an added module hides the people, and what a probe on the penultimate layer still finds; empty where there
+    is no module and no probe was tried."""
     goal: str
     """Which of the two goals of unlearning the verdict speaks of."""
 
@@ -113,7 +114,10 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
 
 
 def hides(audit: Audit) -> bool | None:
-    """Whether the unlearned model still holds the person before its output; None where no probe was tried."""
+    """Whether the unlearned model still holds the person before its output: always where an added module hides them;
+    None where no probe was tried."""
+    if "module" in audit:
+        return True
     before, after = (_probed(audit, model) for model in ("original", "unlearned"))
     if after is None:
         return None
@@ -127,6 +131,12 @@ def _probed(audit: Audit, model: str) -> float | None:
 
 
 def _remains(audit: Audit) -> str:
+    said = audit.get("module_statement", "")
+    return " ".join(part for part in (f"{said[:1].upper()}{said[1:]}." if said else "", _found(audit)) if part)
+
+
+def _found(audit: Audit) -> str:
+    """What the probe found; empty where none was tried."""
     before, after = (_probed(audit, model) for model in ("original", "unlearned"))
     if after is None:
         return ""
