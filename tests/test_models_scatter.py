@@ -148,7 +148,7 @@ def test_any_torch_user_loads_it(hidden, problem, tmp_path):
     network.load_state_dict(tensors)
     x = hidden.inputs(problem.crops.pixels[:3])
     with torch.no_grad():
-        assert torch.equal(network.eval()(x), hidden.network(x))
+        assert apart(network.eval()(x), hidden.network(x)) <= 1e-5
 
 
 def test_a_format_that_cannot_hold_it_is_not_written(problem, tmp_path):

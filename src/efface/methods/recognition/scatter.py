@@ -46,7 +46,7 @@ class ScatterModule(Unlearner):
     paper: ClassVar = "ours"
     objective: ClassVar = "pair_cosine"
 
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.6
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.65
     """Score at which a gate begins to open; 0: the retained people's mean, 1: the person's."""
     shrinkage: PositiveFloat = 3.0
     """λ, in units of the mean variance of a dimension."""
