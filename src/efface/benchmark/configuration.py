@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,9 @@ def _grids(found: Any) -> dict[str, Grid]:
         raise PydanticCustomError("methods", "a mapping of methods to their fields; see `efface methods`")
     for name in found:
         if name not in registry.names(METHODS):
-            raise at(str(name), found[name], "below the name of a method: " + ", ".join(registry.names(METHODS)))
+            raise at(str(name), found[name], "it below one of: " + ", ".join(registry.names(METHODS)))
+        if not isinstance(found[name] or {}, Mapping):
+            raise at(str(name), found[name], "the method's fields, a list where several values are tried")
     read = TypeAdapter(dict[str, Annotated[Grid, PlainValidator(_grid)]])
     grids = read.validate_python({name: {"name": name} | dict(fields or {}) for name, fields in found.items()})
     for name, grid in grids.items():
@@ -167,7 +170,12 @@ def _check(found: BenchmarkConfig, source: str) -> None:
             f"{source}: scale.people: found {len(found.scale.people)} people, expected at least {needed}, as many as "
             "are to be forgotten"
         )
+    twice = [control.name for control in found.controls if known.count(control.name) > 1]
+    if twice:
+        raise EffaceError(f"{source}: controls: found {twice[0]!r}, expected each method once; name it in one place")
     for name, data in found.data.items():
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise EffaceError(f"{source}: data: found {name!r}, expected a name that can be a file's, such as orl")
         judged = {who for sets in data.report.values() for people in sets for who in people}
         both = sorted(judged & {who for people in data.tune for who in people})
         if both:

@@ -52,7 +52,7 @@ def run(config: BenchmarkConfig, results: Results, processes: int, watcher: Watc
                 done = finished
     if not lost:
         return ""
-    return f"{total - finished} of {total} rows are missing ({', '.join(lost)}); the same command measures them"
+    return f"{total - finished} of {total} rows are missing ({', '.join(lost)}); the same command tries them again"
 
 
 def _done(config: BenchmarkConfig, results: Results) -> int:
