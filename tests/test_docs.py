@@ -15,7 +15,8 @@ from efface import config, registry
 from efface.cli import app
 
 DOCS = Path(__file__).parents[1] / "docs"
-RUN_ELSEWHERE = {("datasets.md", "python"), ("rendering.md", "python")}  # test_faces_*.py, on data of their own
+RUN_ELSEWHERE = {("datasets.md", "python"), ("rendering.md", "python"), ("methods.md", "python")}
+"""In test_faces_*.py and test_models_scatter.py, on data of their own."""
 
 
 def blocks(*languages: str) -> list:

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from efface.models import scatter, weights
 from efface.models.scatter import PREFIX, Scatter, attach, attached, detach
 from efface.targets.recognition import RecognitionTarget
 from efface.testing.contract import Problem
-from onnx_files import computed, export, halved
+from onnx_files import computed, export, halved, registered
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +142,20 @@ def test_the_header_says_that_it_hides(hidden, tmp_path):
     assert header["module_statement"].startswith("hides rather than erases: the network inside is untouched")
 
 
-def test_any_torch_user_loads_it(hidden, problem, tmp_path):
-    path = hidden.save(tmp_path)[0]
-    tensors = safetensors.torch.load_file(path)
-    network = attach(hidden.spec.build(), Scatter.of(scatter.own_tensors(tensors)))
-    network.load_state_dict(tensors)
+@torch.no_grad()
+def test_any_torch_user_loads_it_as_the_page_says(problem, tmp_path, monkeypatch):
+    spec = registered("shipped")
+    assert spec.shipped is not None
+    target = RecognitionTarget.load("shipped", spec.shipped)
+    hidden = ScatterModule().unlearn(target, problem.request(), torch.Generator().manual_seed(0))
+    hidden.save(tmp_path / "hidden" / "weights")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(block, made)
     x = hidden.inputs(problem.crops.pixels[:3])
-    with torch.no_grad():
-        assert apart(network.eval()(x), hidden.network(x)) <= 1e-5
+    assert apart(made["network"](x), hidden.network(x)) <= 1e-5 < apart(target.network(x), hidden.network(x))
 
 
 def test_a_format_that_cannot_hold_it_is_not_written(problem, tmp_path):
