@@ -409,3 +409,25 @@ def test_every_config_runs_tiny(path, tmp_path):
     audit = run.run(loaded, Quiet())
     assert audit["models"]["unlearned"]["retain"]["rank1"]["value"] > 0.5
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("method", ["dispersion", "random_label"])  # pairs and Adam; a mean over photos and SGD
+def test_two_processes_unlearn_what_one_does(method, tmp_path):
+    fields = {"method": {"name": method, "steps": 15, "blocks": 2}}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    code, _, err = efface(*settings(tmp_path / "one", **fields))
+    assert code == 0, err
+    command = [str(Path(sys.executable).with_name("efface")), *settings(tmp_path / "two", **fields)]
+    done = subprocess.run([sys.executable, *torchrun, *command], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("unlearning took") == 1
+    one, two = (load_file(tmp_path / name / "weights" / "tiny.safetensors") for name in ("one", "two"))
+    before = load_file(TINY)
+    assert any((one[name] - before[name]).abs().max() > 1e-3 for name in one)
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)
+    logs = [[json.loads(line) for line in (tmp_path / n / "log.jsonl").open()] for n in ("one", "two")]
+    assert [line["event"] for line in logs[0]] == [line["event"] for line in logs[1]]
+    costs = [json.loads((tmp_path / n / "audit.json").read_text())["cost"] for n in ("one", "two")]
+    assert costs[0]["images_seen"] == costs[1]["images_seen"] > 0
+    assert not (tmp_path / "two.partial").exists()

@@ -50,6 +50,7 @@ def run(folder: Path | None = None, *, index: int = 0, processes: int = 1, stop:
             steps=STEPS,
             generator=generator,
             train_mode=True,
+            parted=True,
             schedule=lambda step: 1 - step / STEPS,
             each=each,
         )

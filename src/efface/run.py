@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 import efface
@@ -22,16 +23,17 @@ from efface.faces.cache import CropCache
 from efface.faces.crops import Crops
 from efface.faces.detection import Detector
 from efface.faces.splits import Split, check_request, split
-from efface.folder import run_folder
+from efface.folder import CHECKPOINTS, run_folder
 from efface.methods.unlearner import Request
 from efface.metrics.audit import Audit, audit
 from efface.metrics.floor import pixel_embeddings, random_network_embeddings
-from efface.progress import Watcher
+from efface.progress import Quiet, Watcher
 from efface.targets.recognition import RecognitionTarget
 
 
 def run(config: RunConfig, watcher: Watcher, resume: bool = False, mark: str | None = None) -> dict[str, Any]:
     """Unlearn, audit and report; returns what audit.json holds. The folder `config.out` appears when all is in it.
+    Of several processes (torchrun) all unlearn together, the first does the rest, and the others return {}.
 
     resume: continue a run of the same configuration that was stopped. mark: as `folder.run_folder` says.
     Raises EffaceError for whatever the user can mend.
@@ -40,28 +42,49 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, mark: str | N
         raise EffaceError("method: found nothing, expected the name of a method; see `efface methods`")
     if not config.forget:
         raise EffaceError("forget: found nobody, expected the names of the people to forget")
-    with run_folder(config.out, configuration.dump(config), resume, watcher.say, mark) as folder:
-        target = load_target(config.model, config)
-        photos = read_photos(config, watcher)
-        folder.log("people", photos.summary(), **asdict(photos.notes))
-        folder.log("target", f"{config.model.name} from {config.model.weights}")
-        with training.session(folder.checkpoints, watcher) as session:
-            generator = torch.Generator().manual_seed(config.seed)
-            unlearned = config.method.value.unlearn(target, photos.request(), generator)
-        cost = session.cost(target.device)
-        paths = unlearned.save(folder.path / "weights", method=config.method.name)
-        if unlearned.only_safetensors():
-            folder.log("weights", unlearned.only_safetensors())
-        folder.log("method", f"{config.method.name}: {cost['steps']} steps, {cost['seconds']:.1f} s", cost=cost)
-        measured, embeddings = measure(config, photos, {"original": target, "unlearned": unlearned}, watcher)
-        content = contents(config, photos, measured) | unlearned.facts()
-        content |= {"cost": cost, "weights": [p.name for p in paths]}
-        folder.write_json("audit.json", content)
-        measured["models"].write_people(folder.path / "people.csv")
-        folder.log("audit", f"{len(embeddings)} models measured on {len(photos.crops)} photos")
-        report.write(folder.path, report.Evidence(content, photos.crops, photos.split, embeddings))
-        folder.log("report", "audit.json, people.csv, report.html and weights written")
+    with training.processes(device_of(config).type == "cpu") as state:
+        if not state.is_main_process:
+            _take_part(config, state)
+            return {}
+        with run_folder(config.out, configuration.dump(config), resume, watcher.say, mark) as folder:
+            target = load_target(config.model, config)
+            with state.main_process_first():
+                photos = read_photos(config, watcher)
+            folder.log("people", photos.summary(), **asdict(photos.notes))
+            folder.log("target", f"{config.model.name} from {config.model.weights}")
+            with training.session(folder.checkpoints, watcher) as session:
+                unlearned = _unlearn(config, target, photos)
+            cost = session.cost(target.device)
+            paths = unlearned.save(folder.path / "weights", method=config.method.name)
+            if unlearned.only_safetensors():
+                folder.log("weights", unlearned.only_safetensors())
+            folder.log("method", f"{config.method.name}: {cost['steps']} steps, {cost['seconds']:.1f} s", cost=cost)
+            measured, embeddings = measure(config, photos, {"original": target, "unlearned": unlearned}, watcher)
+            content = contents(config, photos, measured) | unlearned.facts()
+            content |= {"cost": cost, "weights": [p.name for p in paths]}
+            folder.write_json("audit.json", content)
+            measured["models"].write_people(folder.path / "people.csv")
+            folder.log("audit", f"{len(embeddings)} models measured on {len(photos.crops)} photos")
+            report.write(folder.path, report.Evidence(content, photos.crops, photos.split, embeddings))
+            folder.log("report", "audit.json, people.csv, report.html and weights written")
+        state.wait_for_everyone()
     return content
+
+
+def _take_part(config: RunConfig, state: PartialState) -> None:
+    """What all but the first of several processes do: unlearn with it, from the same checkpoints, and write nothing."""
+    target = load_target(config.model, config)
+    with state.main_process_first():  # by then it has the folder, and the crops are in the cache
+        photos = read_photos(config, Quiet())
+    with training.session(Path(f"{config.out}.partial") / CHECKPOINTS):
+        _unlearn(config, target, photos)
+    state.wait_for_everyone()
+
+
+def _unlearn(config: RunConfig, target: RecognitionTarget, photos: "Photos") -> RecognitionTarget:
+    assert config.method is not None
+    generator = torch.Generator().manual_seed(config.seed)
+    return config.method.value.unlearn(target, photos.request(), generator)
 
 
 def evaluate(config: RunConfig, unlearned: Path | None, watcher: Watcher) -> dict[str, Any]:

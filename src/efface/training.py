@@ -1,8 +1,8 @@
 """The one training loop. Gradient methods and recipes write their loss and hand it to `fit`; a run that is under way
 decides, by `session`, where checkpoints go and who is told of progress.
 
-Several processes (torchrun) each take their part of a batch, average the gradients and so stay equal; the first of them
-writes the checkpoints.
+Several processes (torchrun) work together inside a `session`: each computes its part of a batch, they average the
+gradients and so stay equal; the first of them writes the checkpoints.
 """
 
 import contextlib
@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from efface.errors import EffaceError
@@ -71,6 +72,21 @@ def peak_memory(device: torch.device) -> float:
 
 
 _current: ContextVar[Session | None] = ContextVar("efface_training_session", default=None)
+_spreading: ContextVar[bool] = ContextVar("efface_training_spreading", default=False)
+
+
+@contextmanager
+def processes(on_cpu: bool) -> Iterator[PartialState]:
+    """Join the processes that torchrun started; without it this one is alone. On a CPU each of several computes in one
+    thread."""
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=1))  # aligning photos may take hours
+    try:
+        if state.num_processes > 1 and on_cpu:
+            torch.set_num_threads(1)
+        yield state
+    finally:
+        if state.num_processes > 1:
+            state.destroy_process_group()
 
 
 @contextmanager
@@ -97,23 +113,26 @@ def fit(
     steps: int,
     generator: torch.Generator,
     train_mode: bool = False,
+    parted: bool = False,
     schedule: Callable[[int], float] | None = None,
     each: Callable[[int, Tensor], None] | None = None,
 ) -> None:
     """Minimise the sum of the loss terms, in place.
 
     module: holds everything that is trained, on its device, and whatever else an interrupted run has to find again.
-    draw: draw(generator) -> tensors of one batch (first dimension: the batch); they are moved to the device. Of
-    several processes, each draws its part.
+    draw: draw(generator) -> tensors of one batch (first dimension: the batch); they are moved to the device.
     loss: loss(*batch) -> named scalar terms, summed.
     optimiser: over the trainable parameters of `module`; several where some parameters need another.
     steps: optimiser steps in all.
     generator: the only source of randomness (CPU); its state is in the checkpoint.
     train_mode: training from scratch; else `module` is put in evaluation mode, so BatchNorm stays frozen.
+    parted: of several processes, each draws its part of a batch, and the loss is a mean over photos; else all draw the
+    same whole batch, and `spread` divides the work.
     schedule: schedule(step from 0) -> factor of the optimiser's rates.
     each: each(steps done, the loss) is called after every step, before its checkpoint.
     Raises EffaceError when a loss is not finite.
     """
+    together = _current.get() is not None and PartialState().num_processes > 1
     current = _current.get() or Session()
     optimisers = [optimiser] if isinstance(optimiser, torch.optim.Optimizer) else list(optimiser)
     groups = [group for o in optimisers for group in o.param_groups]
@@ -142,7 +161,7 @@ def fit(
                 for group in groups:
                     group["lr"] = group.setdefault("initial_lr", group["lr"]) * schedule(step)
             batch = draw(generator)
-            with accelerator.autocast():
+            with accelerator.autocast(), _spread(together and not parted):
                 terms = loss(*(t.to(device) for t in batch))
             total = torch.stack(list(terms.values())).sum()
             if not torch.isfinite(total):
@@ -153,11 +172,11 @@ def fit(
             for one in optimisers:
                 one.zero_grad(set_to_none=True)
             accelerator.backward(total)
-            if accelerator.num_processes > 1:
+            if together:
                 _average_gradients(accelerator, trained)
             for one in optimisers:
                 one.step()
-            images += len(batch[0]) * accelerator.num_processes
+            images += len(batch[0]) * (accelerator.num_processes if together and parted else 1)
             tick(1)
             if each:
                 each(step + 1, total.detach())
@@ -177,6 +196,39 @@ def fit(
                 saved = time.monotonic()
     current.steps += steps
     current.images_seen += images
+
+
+@contextmanager
+def _spread(active: bool) -> Iterator[None]:
+    """Whether `spread` divides its work among the processes, for the block."""
+    token = _spreading.set(active)
+    try:
+        yield
+    finally:
+        _spreading.reset(token)
+
+
+def spread(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x), which makes rows [n, ...] of rows [n, ...], each by itself. In the loss of a `fit` whose processes
+    draw whole batches, each process computes a part of the rows and is given the others'.
+
+    So each has all rows for a loss over pairs, and gradients through its own part alone. These are multiplied by the
+    number of processes: their mean over the processes is then the gradient through all rows.
+    """
+    state = PartialState() if _spreading.get() else None
+    if state is None or len(x) < state.num_processes:
+        return function(x)
+    shares = x.tensor_split(state.num_processes)
+    own = function(shares[state.process_index])
+    if own.requires_grad:
+        own.register_hook(lambda gradient: gradient * state.num_processes)
+    sent = own.detach().new_zeros(len(shares[0]), *own.shape[1:])  # the first part is the longest
+    sent[: len(own)] = own.detach()
+    found = [torch.empty_like(sent) for _ in shares]
+    torch.distributed.all_gather(found, sent)
+    rows = [one[: len(share)] for one, share in zip(found, shares, strict=True)]
+    rows[state.process_index] = own
+    return torch.cat(rows)
 
 
 def _average_gradients(accelerator: Accelerator, trained: list[Tensor]) -> None:

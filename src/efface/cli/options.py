@@ -95,5 +95,7 @@ def run_and_show(config: RunConfig, resume: bool, mark: str | None = None) -> No
     except KeyboardInterrupt as error:
         terminal.say(f"efface: interrupted; the same command{'' if mark else ' with --resume'} continues")
         raise typer.Exit(130) from error
+    if not audit:  # not the first of several processes
+        return
     print_audit(audit)
     terminal.say(f"report: {config.out / 'report.html'}")

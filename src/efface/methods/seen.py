@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from efface import training
 from efface.errors import EffaceError
 from efface.methods.unlearner import Request
 from efface.targets.recognition import RecognitionTarget
@@ -92,6 +93,9 @@ class LastBlocks(nn.Module):
 
     def outputs(self, features: Tensor) -> Tensor:
         """The embeddings before normalisation [n, d]."""
+        return training.spread(self._outputs, features)
+
+    def _outputs(self, features: Tensor) -> Tensor:
         return self.tail(self.clone.inputs(features) if self.first is None else features)
 
     def result(self) -> RecognitionTarget:

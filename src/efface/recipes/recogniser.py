@@ -249,6 +249,7 @@ class _Loop:
             steps=self.steps,
             generator=generator,
             train_mode=True,
+            parted=True,
             schedule=self._schedule,
             each=self._each,
         )
