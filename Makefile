@@ -21,6 +21,7 @@ check: $(READY)
 	$(BIN)/basedpyright
 
 bench: $(READY)
+	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.people_pairs
 	test -z "$$EFFACE_DATA" || $(BIN)/python -m benchmarks.recognition_orl report
 
