@@ -13,8 +13,9 @@ from efface.attacks.attack import Subject
 from efface.cli import app
 from efface.errors import EffaceError
 from efface.faces.splits import split
-from efface.methods.recognition.noise import Noise
-from efface.methods.recognition.scatter import LEVEL, RAMP, ScatterModule
+from efface.methods.recognition.dispersion import Dispersion
+from efface.methods.recognition.random_label import RandomLabel
+from efface.methods.recognition.scatter import RAMP, ScatterModule
 from efface.methods.unlearner import Request
 from efface.metrics.protocol import Evaluation
 from efface.models.scatter import Scatter
@@ -68,7 +69,9 @@ def test_the_gate_is_the_discriminant(problem):
 
 
 def test_the_waves_of_two_photos_of_a_person_differ_by_the_phase(problem):
-    module = module_of(ScatterModule(phase=2.5, waves=4000).unlearn(problem.target, problem.request(), seed()))
+    module = module_of(
+        ScatterModule(phase=2.5, waves=4000, level=0.7).unlearn(problem.target, problem.request(), seed())
+    )
     squares = []
     for person in (*problem.split.forget, *problem.split.retain):
         own = problem.target.embed(problem.seen((person,)).pixels)
@@ -77,7 +80,7 @@ def test_the_waves_of_two_photos_of_a_person_differ_by_the_phase(problem):
                 squares.append((module.waves(own[i]) - module.waves(own[j])).square().mean())
     assert float(torch.stack(squares).mean()) ** 0.5 == pytest.approx(2.5, rel=0.1)
     level = problem.target.embed(problem.seen(problem.split.retain).pixels).mean(0)
-    assert torch.allclose(module.mix.bias, LEVEL * level, atol=1e-6)
+    assert torch.allclose(module.mix.bias, 0.7 * level, atol=1e-6)
     lengths = module.mix(
         torch.sin(2 * torch.pi * torch.rand(200, 4000, generator=torch.Generator().manual_seed(1)))
     ).norm(dim=1)
@@ -124,10 +127,13 @@ def test_what_it_cannot_do_is_one_line(problem):
         ScatterModule().unlearn(problem.target, Request(same, request.retain), seed())
 
 
-def test_noise_on_the_weights_leaves_the_module(problem):
+@pytest.mark.parametrize("method", [Dispersion(steps=2), RandomLabel(steps=2)], ids=lambda m: type(m).__name__)
+def test_methods_that_train_work_under_the_module_and_leave_it(method, problem):
     hidden = problem.unlearn(ScatterModule())
-    noisy = Noise().unlearn(hidden, problem.request(), seed())
-    assert noisy.module is not None and noisy.module is not hidden.module
+    result = method.unlearn(hidden, problem.request(), seed())
+    old, new = module_of(hidden).state_dict(), module_of(result).state_dict()
+    assert all(torch.equal(old[n], new[n]) for n in old) and module_of(result) is not module_of(hidden)
+    assert not torch.equal(result.embed(problem.crops.pixels[:8]), hidden.embed(problem.crops.pixels[:8]))
 
 
 def test_a_run_says_that_it_hides(tmp_path):

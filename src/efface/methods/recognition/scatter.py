@@ -9,7 +9,7 @@ embedding: a prototype. Network and formulas: models/scatter.py. Closed form, no
             RAMP above it
     waves   W and V normal, φ uniform: random features of a Gaussian kernel (Rahimi & Recht 2007). Two photos of one
             person differ by `phase` radians (standard deviation over the waves), so their directions are unrelated
-    level   m is LEVEL of the retained people's mean embedding, and V fills up to length 1: two scattered photos are
+    level   m is `level` of the retained people's mean embedding, and V fills up to length 1: two scattered photos are
             alike as strangers are, or less; none is sent to anybody in particular
 
 Mistakes avoided:
@@ -35,8 +35,6 @@ from efface.targets.recognition import RecognitionTarget
 
 RAMP = 0.05
 """Scores from the threshold to the open gate."""
-LEVEL = 0.5
-"""Share of the retained people's mean embedding that scattered photos have in common."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +52,8 @@ class ScatterModule(Unlearner):
     """Radians by which the waves of two photos of one person differ (standard deviation)."""
     waves: PositiveInt = 256
     """Sine units; a module that is there already keeps its own."""
+    level: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the retained people's mean embedding that scattered photos have in common."""
 
     def unlearn(self, target: RecognitionTarget, request: Request, generator: torch.Generator) -> RecognitionTarget:
         twin = target.clone()
@@ -68,7 +68,7 @@ class ScatterModule(Unlearner):
         directions, offsets = (torch.stack(parts) for parts in zip(*gates, strict=True))
         if module is None:
             spread = _spread([*_by_person(forget, labels), *_by_person(retain, others)])
-            waves = self._waves(LEVEL * retain.mean(0), spread, generator)
+            waves = self._waves(self.level * retain.mean(0), spread, generator)
             module = Scatter.of({"gate.weight": directions, "gate.bias": offsets} | waves)
         else:
             module = module.extended(directions, offsets)
@@ -93,14 +93,14 @@ class ScatterModule(Unlearner):
         direction = direction / reach
         return direction / RAMP, (-(direction @ background) - self.threshold) / RAMP
 
-    def _waves(self, level: Tensor, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """W, φ, V and m by their names in the module. level: m [d]; spread: as `_spread`."""
-        size = len(level)
+    def _waves(self, mean: Tensor, spread: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """W, φ, V and m by their names in the module. mean: m [d]; spread: as `_spread`."""
+        size = len(mean)
         frequencies = torch.randn(self.waves, size, generator=generator) * self.phase / spread
         phases = torch.rand(self.waves, generator=generator) * 2 * torch.pi
-        left = float(1 - level @ level) / size  # of the squared length, for each dimension
+        left = float(1 - mean @ mean) / size  # of the squared length, for each dimension
         mixed = torch.randn(size, self.waves, generator=generator) * (2 * left / self.waves) ** 0.5
-        return {"waves.weight": frequencies, "waves.bias": phases, "mix.weight": mixed, "mix.bias": level}
+        return {"waves.weight": frequencies, "waves.bias": phases, "mix.weight": mixed, "mix.bias": mean}
 
 
 def _by_person(embeddings: Tensor, labels: Tensor) -> list[Tensor]:
