@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
@@ -80,15 +81,17 @@ class Dispersion(Unlearner):
             )
 
         def loss(features: Tensor, labels: Tensor, before: Tensor, real: Tensor) -> dict[str, Tensor]:
-            embeddings, kept = part(features), labels < 0
-            photos = real & ~kept
+            embeddings = part(features)
+            forgotten = int((labels >= 0).sum())  # they come first, and of them the photos as they are
+            photos = int(real[:forgotten].sum())
+            own, people = embeddings[:forgotten], labels[:forgotten]
             return {
-                **dispersion_terms(embeddings[~kept], labels[~kept], floor, self.loss, self.temperature),
-                "floor": floor_term(embeddings[photos], labels[photos], floor),
-                "retain": self.retain_weight * drift(embeddings[kept], before[kept]),
+                **dispersion_terms(own, people, floor, self.loss, self.temperature),
+                "floor": floor_term(own[:photos], people[:photos], floor),
+                "retain": self.retain_weight * drift(embeddings[forgotten:], before[forgotten:]),
             }
 
-        optimiser = torch.optim.Adam(part.trained(), lr=self.learning_rate)
+        optimiser = torch.optim.Adam(part.trained(), lr=self.learning_rate, fused=True)
         training.fit(part, draw, loss, optimiser=optimiser, steps=self.steps, generator=generator)
         return part.result()
 
@@ -122,19 +125,24 @@ def dispersion_terms(
 
     embeddings: unit [n, d]. labels: int64 [n], at least two photos each. floor: cosine, −1 … 1.
     """
-    terms: dict[str, list[Tensor]] = {}
-    for label in labels.unique():
-        own = embeddings[labels == label]
-        others = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
-        raised = (own @ own.T).clamp(min=floor)
-        if loss in ("uniform", "both"):
-            exponents = -temperature * (2 - 2 * raised[others])
-            terms.setdefault("uniform", []).append(exponents.exp().mean().log())
-        if loss in ("hard", "both"):
-            terms.setdefault("hard", []).append(raised.masked_fill(~others, -1).max(dim=1).values.mean())
-        if loss == "mean":
-            terms.setdefault("mean", []).append(raised[others].mean())
-    return {name: torch.stack(values).mean() for name, values in terms.items()}
+    same = same_person(labels)
+    member = F.one_hot(labels.unique(return_inverse=True)[1]).to(embeddings)  # photo × person
+    photos = member.sum(0)
+    raised = (embeddings @ embeddings.T).clamp(min=floor)
+
+    def mean_of_pairs(values: Tensor) -> Tensor:
+        """By person."""
+        return (values.masked_fill(~same, 0).sum(1) @ member) / (photos * (photos - 1))
+
+    terms: dict[str, Tensor] = {}
+    if loss in ("uniform", "both"):
+        terms["uniform"] = mean_of_pairs((-temperature * (2 - 2 * raised)).exp()).log().mean()
+    if loss in ("hard", "both"):
+        nearest = raised.masked_fill(~same, -1).max(dim=1).values
+        terms["hard"] = ((nearest @ member) / photos).mean()
+    if loss == "mean":
+        terms["mean"] = mean_of_pairs(raised).mean()
+    return terms
 
 
 def floor_term(embeddings: Tensor, labels: Tensor, floor: float) -> Tensor:
