@@ -55,9 +55,12 @@ class Esc(Unlearner):
         if self.directions == 0:
             count = max(1, round(self.share * embeddings.shape[1]))
             return torch.linalg.svd(embeddings.T, full_matrices=False).U[:, :count]
-        each = [
-            torch.linalg.svd(embeddings[labels == p].T, full_matrices=False).U[:, : self.directions]
-            for p in labels.unique()
-        ]
-        together = torch.linalg.svd(torch.cat(each, dim=1), full_matrices=False)
-        return together.U[:, together.S > 1e-6]  # people may share a direction
+        return directions(embeddings, labels, self.directions)
+
+
+def directions(embeddings: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Orthonormal basis [d, r] of the top `count` directions of each person's embeddings [n, d] float64, those first
+    that people share. labels: int64 [n], whose each is."""
+    each = [torch.linalg.svd(embeddings[labels == p].T, full_matrices=False).U[:, :count] for p in labels.unique()]
+    together = torch.linalg.svd(torch.cat(each, dim=1), full_matrices=False)
+    return together.U[:, together.S > 1e-6]  # people may share a direction
