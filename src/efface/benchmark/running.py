@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import cast
 
+from efface import memory
 from efface.benchmark import rows
 from efface.benchmark.configuration import BenchmarkConfig, DataSet, completed
 from efface.benchmark.rows import Content, Results, Task
@@ -153,6 +154,7 @@ def _crew(data: dict[str, DataSet]) -> Iterator[_Crew]:
 
 def _work(connection: Connection, data: dict[str, DataSet]) -> None:
     """A worker's life: a data set is loaded once and kept."""
+    memory.keep_freed()
     benches = {}
     while True:
         try:
