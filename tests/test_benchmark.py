@@ -18,22 +18,22 @@ from efface.benchmark.choice import EQUAL, FAR, TAR, choose
 from efface.benchmark.rows import Results
 from efface.cli import app
 from efface.errors import EffaceError
+from efface.faces.datasets.drawn import Drawn
 from efface.progress import Quiet
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "benchmark" / "recognition.yaml"
 PEOPLE = [f"person-{number:03}" for number in range(12)]
+DRAWN: dict[str, Any] = {
+    "model": "tiny",
+    "faces": {},
+    "tune": [PEOPLE[:2]],
+    "report": {"unknown": [PEOPLE[2:4], PEOPLE[4:6]], "known": [PEOPLE[6:8]]},
+    "seeds": [0, 1],
+    "fpir": 0.05,
+    "retrained": {"known": "tiny"},
+}
 SMALL: dict[str, Any] = {
-    "data": {
-        "drawn": {
-            "model": "tiny",
-            "faces": {"name": "drawn", "people": 40},
-            "tune": [PEOPLE[:2]],
-            "report": {"unknown": [PEOPLE[2:4], PEOPLE[4:6]], "known": [PEOPLE[6:8]]},
-            "seeds": [0, 1],
-            "fpir": 0.05,
-            "retrained": {"known": "tiny"},
-        }
-    },
+    "data": {"drawn": DRAWN},
     "methods": {"esc": {"directions": [1, 2]}, "random_label": {"learning_rate": [0.001, 0.01], "steps": 3}},
     "controls": ["head_only"],
     "attacks": [{"name": "prototype", "photos": [1, 2]}],
@@ -44,6 +44,17 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 ROWS = 2 + 2 * 3 + 1 + 3 + 2
 """References and retrained, two methods with two settings each, a control, three of scale, two of few photos."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def photos(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The drawn people as files, which are read faster than drawn."""
+    folder = tmp_path_factory.mktemp("photos")
+    for person, album in Drawn(people=40).read().photos.items():
+        (folder / person).mkdir()
+        for photo in album:
+            (folder / photo.name).write_bytes(photo.encoded())
+    DRAWN["faces"].update(name="folder", path=str(folder), aligned=True)
 
 
 def written(folder: Path, **changes: Any) -> Path:
@@ -104,7 +115,7 @@ def test_numbers_are_those_of_a_run_of_the_same(done: Path):
     """A row of one set and one seed is what `efface unlearn` measures."""
     folder = done / "one"
     folder.mkdir(exist_ok=True)
-    one = {"drawn": SMALL["data"]["drawn"] | {"report": {"unknown": [PEOPLE[2:4]]}, "seeds": [0], "retrained": {}}}
+    one = {"drawn": DRAWN | {"report": {"unknown": [PEOPLE[2:4]]}, "seeds": [0], "retrained": {}}}
     path = written(folder, data=one, controls=[], scale=None, photos=None)
     assert CliRunner().invoke(app, ["benchmark", str(path), "--processes", "1"]).exit_code == 0
     row = load(folder / "results/drawn/report/esc.json")
@@ -120,7 +131,9 @@ def test_numbers_are_those_of_a_run_of_the_same(done: Path):
         for metric, number in numbers[group].items():
             if not metric.startswith("misidentified"):
                 assert number["value"] == pytest.approx(audit["models"]["unlearned"][group][metric]["value"], abs=1e-5)
-    assert row["groups"]["unknown"]["drops"]["retain"]["rank1"] == pytest.approx(audit["drops"]["retain"]["rank1"])
+    assert row["groups"]["unknown"]["drops"]["retain"]["rank1"] == pytest.approx(
+        audit["drops"]["retain"]["rank1"], abs=1e-4
+    )
 
 
 def test_what_is_done_is_not_done_again(done: Path, tmp_path: Path):
@@ -152,19 +165,19 @@ def test_a_result_of_another_configuration_is_named_and_again_measures_it(done: 
     assert CliRunner().invoke(app, ["benchmark", str(path), "--again", "--processes", "1"]).exit_code == 0
     assert load(results / "drawn/report/noise.json")["row"]["method"]["distance"] == 0.2
     assert (results / "drawn/report/esc.json").stat().st_mtime_ns == before
-    other = SMALL["data"]["drawn"] | {"seeds": [0, 7]}
+    other = DRAWN | {"seeds": [0, 7]}
     line = refused(str(written(tmp_path, data={"drawn": other})))
     assert "references.json: found a result of another configuration (seeds is [0, 1], now [0, 7])" in line
 
 
-@pytest.mark.parametrize("content", ["", '{"row": {', "[1]", '{"row": {}}'])
-def test_a_damaged_result_is_one_line(done: Path, tmp_path: Path, content: str):
+def test_a_damaged_result_is_one_line(done: Path, tmp_path: Path):
     path, results = copied(done, tmp_path)
     file = results / "drawn/tune/esc-directions=2.json"
-    file.write_text(content)
-    line = refused(str(path))
-    assert line.startswith(f"{file}: ") and "--again" in line
-    assert refused(str(path), "--tables") == line
+    for content in ("", "[1]", '{"row": {}}', file.read_text()[:-100]):
+        file.write_text(content)
+        line = refused(str(path))
+        assert line.startswith(f"{file}: ") and "--again" in line
+        assert refused(str(path), "--tables") == line
     assert CliRunner().invoke(app, ["benchmark", str(path), "--again", "--processes", "1"]).exit_code == 0
     assert load(file)["row"]["method"]["directions"] == 2
 
@@ -222,16 +235,19 @@ def test_a_killed_process_costs_its_row_alone(done: Path, tmp_path: Path, monkey
 
 
 def test_a_method_that_refuses_is_recorded(tmp_path: Path):
-    """`esc` with more directions than dimensions; a loss that is not finite."""
-    given = {"esc": {"directions": [1, 500]}, "random_label": {"learning_rate": [0.001, 1e30], "steps": 3}}
-    path = written(tmp_path, methods=given, scale=None, photos=None, attacks=[])
+    """A rate at which the loss is no longer finite: that setting is not chosen, and of a control it is told."""
+    given = {"random_label": {"learning_rate": [1e30, 0.001], "steps": 3}}
+    controls = [{"name": "finetune", "learning_rate": 1e30, "steps": 3}]
+    path = written(tmp_path, methods=given, controls=controls, scale=None, photos=None, attacks=[])
     said = CliRunner().invoke(app, ["benchmark", str(path), "--processes", "1"])
     assert said.exit_code == 0, said.output
-    group = load(tmp_path / "results/drawn/tune/esc-directions=500.json")["groups"]["tune"]
+    group = load(tmp_path / "results/drawn/tune/random_label-learning_rate=1e+30.json")["groups"]["tune"]
     assert group["numbers"] is None and group["admissible"] is False
-    assert group["failed"][0].startswith("person-000, person-001, seed 0: ")
-    assert load(tmp_path / "results/drawn/report/esc.json")["row"]["method"]["directions"] == 1
-    assert "failed: person-000, person-001, seed 0" in (tmp_path / "page.md").read_text()
+    assert group["failed"][0].startswith("person-000, person-001, seed 0: step 2 of 3: found the loss")
+    assert load(tmp_path / "results/drawn/report/random_label.json")["row"]["method"]["learning_rate"] == 0.001
+    text = (tmp_path / "page.md").read_text()
+    assert "`finetune` failed 4 times: person-002, person-003, seed 0: step 2" in text
+    assert "failed: person-000, person-001, seed 0" in text
 
 
 def test_tables_hold_the_numbers(done: Path):
@@ -256,7 +272,7 @@ def test_tables_hold_the_numbers(done: Path):
 
 def test_the_terminal_shows_the_same(done: Path):
     said = (done / "said.txt").read_text()
-    assert "drawn, known people: everybody else, and the cost" in said and "no admissible setting" in said
+    assert "drawn, known people: everybody else, and the cost" in said and "directions=1" in said
     assert "…" not in said
 
 
@@ -265,13 +281,15 @@ def test_text_outside_the_markers_stays(done: Path, tmp_path: Path):
     (tmp_path / "page.md").write_text("# Mine\n\nabove\n\n<!-- scale -->\nold\n<!-- end of scale -->\n\nbelow\n")
     assert CliRunner().invoke(app, ["benchmark", str(path), "--tables"]).exit_code == 0
     text = (tmp_path / "page.md").read_text()
-    assert text.startswith("# Mine\n\nabove\n\n<!-- scale -->\n\n![Many people](page-scale.png)") and "old" not in text
+    assert (
+        text.startswith("# Mine\n\nabove\n\n<!-- scale -->\n\n![Many people](page-scale.png)") and "\nold\n" not in text
+    )
     assert "<!-- end of scale -->\n\nbelow\n" in text and "<!-- end of drawn settings -->" in text
     assert CliRunner().invoke(app, ["benchmark", str(path), "--tables"]).exit_code == 0
     assert (tmp_path / "page.md").read_text() == text
 
 
-DRAWN, GRID = SMALL["data"]["drawn"], {"directions": [1, 2]}
+GRID = {"directions": [1, 2]}
 
 
 @pytest.mark.parametrize(
@@ -315,7 +333,7 @@ def test_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     kept = configuration.load(SHIPPED, (), ["people"])
     running._readable("people", kept.data["people"])  # everybody who is named is there
     with pytest.raises(EffaceError, match=r"data\.drawn: forget: found 'person-099'.*nearest name"):
-        changed = SMALL["data"]["drawn"] | {"tune": [["person-099"]]}
+        changed = DRAWN | {"tune": [["person-099"]]}
         small = configuration.load(written(tmp_path, data={"drawn": changed}))
         running.run(small, Results(small), 1, Quiet())
 

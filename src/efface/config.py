@@ -41,7 +41,7 @@ class Named:
         """As it stands in YAML: the name, the weights (but for those that come with efface), then the fields."""
         ships = self.weights is None or self.weights == getattr(self.value, "shipped", None)
         weights = {} if ships else {"weights": str(self.weights)}
-        return {"name": self.name} | weights | {k: _plain(v) for k, v in self.fields().items()}
+        return {"name": self.name} | weights | {k: plain(v) for k, v in self.fields().items()}
 
 
 def entry(kind: str, weights: bool = True) -> Any:
@@ -49,10 +49,11 @@ def entry(kind: str, weights: bool = True) -> Any:
 
     weights: whether a model comes with its checkpoint.
     """
-    return Annotated[Named, PlainValidator(lambda found: _named(kind, found, weights))]
+    return Annotated[Named, PlainValidator(lambda found: named(kind, found, weights))]
 
 
-def _named(kind: str, found: Any, weights: bool = True) -> Named:
+def named(kind: str, found: Any, weights: bool = True) -> Named:
+    """A name, or a mapping as `entry` says, as a `Named`; for validators: what is wrong is a ValueError of pydantic."""
     fields = {"name": found} if isinstance(found, str) else found
     known = registry.names(kind)
     if not isinstance(fields, Mapping):
@@ -60,13 +61,13 @@ def _named(kind: str, found: Any, weights: bool = True) -> Named:
     fields = dict(fields)
     name = fields.pop("name", None)
     if not isinstance(name, str) or name not in known:
-        raise _at("name", name, "one of: " + ", ".join(known))
+        raise at("name", name, "one of: " + ", ".join(known))
     cls = registry.get(kind, name)
     checkpoint = None
     if kind.startswith("models") and weights:
         checkpoint = fields.pop("weights", cls.shipped)
         if not isinstance(checkpoint, str | Path):
-            raise _at("weights", checkpoint, "the path of a checkpoint")
+            raise at("weights", checkpoint, "the path of a checkpoint")
     return Named(name, _validate(cls, fields), None if checkpoint is None else Path(checkpoint))
 
 
@@ -76,10 +77,10 @@ def _attacks(found: Any) -> tuple[Named, ...]:
     given = list(registry.names(kind)) if found == "all" else found
     if not isinstance(given, list | tuple):
         raise PydanticCustomError("attacks", "all, or a list of names; see `efface attacks`")
-    named = tuple(_named(kind, one) for one in given)
-    if len({one.name for one in named}) < len(named):
+    attacks = tuple(named(kind, one) for one in given)
+    if len({one.name for one in attacks}) < len(attacks):
         raise PydanticCustomError("attacks", "each attack once")
-    return named
+    return attacks
 
 
 Attacks = Annotated[tuple[Named, ...], PlainValidator(_attacks)]
@@ -97,8 +98,8 @@ def part(cls: type[Any]) -> Any:
     return Annotated[cls, PlainValidator(read)]
 
 
-def _at(key: str, found: Any, expected: str) -> ValidationError:
-    """A mistake at `key`, which pydantic reports below the key that is being validated."""
+def at(key: str, found: Any, expected: str) -> ValidationError:
+    """A mistake at `key` of what is being validated, which pydantic reports below the key that is being validated."""
     detail = InitErrorDetails(
         type=PydanticCustomError("value", "{expected}", {"expected": expected}), loc=(key,), input=found
     )
@@ -110,7 +111,7 @@ def _validate(cls: type[Any], fields: Mapping[str, Any]) -> Any:
     known = [f.name for f in dataclasses.fields(cls)]
     for key, value in fields.items():
         if key not in known:
-            raise _at(str(key), value, "no such key here; the keys are: " + ", ".join(known))
+            raise at(str(key), value, "no such key here; the keys are: " + ", ".join(known))
     return TypeAdapter(cls).validate_python(dict(fields))
 
 
@@ -145,15 +146,18 @@ class RunConfig:
 
     def plain(self) -> dict[str, Any]:
         """As it stands in YAML: nothing but strings, numbers, lists and mappings."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as it stands in YAML."""
     if isinstance(value, Named):
         return value.plain()
     if isinstance(value, Path):
         return str(value)
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def parse(given: Mapping[str, Any], source: str) -> RunConfig:
@@ -199,7 +203,7 @@ def load_recipe(
     if tiny and name in registry.names("recipes"):
         given |= registry.get("recipes", name).tiny
     try:
-        return _named("recipes", expanded(given, source))
+        return named("recipes", expanded(given, source))
     except ValidationError as error:
         raise EffaceError(_one_line(error, source)) from error
 

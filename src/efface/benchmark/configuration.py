@@ -155,6 +155,9 @@ def load(path: Path, settings: Sequence[str] = (), only: Sequence[str] = (), tin
 
 def _check(found: BenchmarkConfig, source: str) -> None:
     """What one key says of another."""
+    for name in found.data:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise EffaceError(f"{source}: data: found {name!r}, expected a name that can be a file's, such as orl")
     known = (*found.methods, *(control.name for control in found.controls))
     for key, more in (("scale", found.scale), ("photos", found.photos)):
         if more is None:
@@ -174,8 +177,6 @@ def _check(found: BenchmarkConfig, source: str) -> None:
     if twice:
         raise EffaceError(f"{source}: controls: found {twice[0]!r}, expected each method once; name it in one place")
     for name, data in found.data.items():
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise EffaceError(f"{source}: data: found {name!r}, expected a name that can be a file's, such as orl")
         judged = {who for sets in data.report.values() for people in sets for who in people}
         both = sorted(judged & {who for people in data.tune for who in people})
         if both:
