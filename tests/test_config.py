@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from efface import config
+from efface.benchmark import configuration
 from efface.errors import EffaceError
 
 GOOD = {
@@ -102,6 +103,6 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_is_valid_and_says_what_it_takes(path, monkeypatch, tmp_path):
     monkeypatch.setenv("EFFACE_DATA", str(tmp_path))
-    (config.load_recipe if path.parent.name == "train" else config.load)(path)
+    {"train": config.load_recipe, "benchmark": configuration.load}.get(path.parent.name, config.load)(path)
     head = path.read_text().split("\n\n")[0]
     assert head.startswith("# ") and "takes" in head.lower() and "expect" in head.lower()

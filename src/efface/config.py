@@ -99,7 +99,7 @@ def part(cls: type[Any]) -> Any:
 
 
 def at(key: str, found: Any, expected: str) -> ValidationError:
-    """A mistake at `key` of what is being validated, which pydantic reports below the key that is being validated."""
+    """A mistake at `key`, which pydantic reports below the key that is being validated."""
     detail = InitErrorDetails(
         type=PydanticCustomError("value", "{expected}", {"expected": expected}), loc=(key,), input=found
     )
