@@ -43,7 +43,7 @@ def given(forget: list[str]) -> dict[str, Any]:
         "model": "shipped",
         "faces": "people",
         "judge": "judge",
-        "method": "dispersion",
+        "method": "rewire",
         "forget": forget,
         **({"retrained": {"name": "shipped", "weights": str(retrained)}} if reference else {}),
     }
