@@ -35,6 +35,7 @@ DRAWN: dict[str, Any] = {
 SMALL: dict[str, Any] = {
     "data": {"drawn": DRAWN},
     "methods": {"esc": {"directions": [1, 2]}, "random_label": {"learning_rate": [0.001, 0.01], "steps": 3}},
+    "variants": {"esc-share": {"name": "esc", "directions": 0}},
     "controls": ["head_only"],
     "attacks": [{"name": "prototype", "photos": [1, 2]}],
     "scale": {
@@ -42,8 +43,8 @@ SMALL: dict[str, Any] = {
     },
     "photos": {"data": "drawn", "methods": ["esc"], "seen": [1, 2]},
 }  # fmt: skip
-ROWS = 2 + 2 * 3 + 1 + 3 + 2
-"""References and retrained, two methods with two settings each, a control, three of scale, two of few photos."""
+ROWS = 2 + 2 * 3 + 2 + 3 + 2
+"""References and retrained, two methods of two settings, a variant and a control, three of scale, two of few photos."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -116,7 +117,7 @@ def test_numbers_are_those_of_a_run_of_the_same(done: Path):
     folder = done / "one"
     folder.mkdir(exist_ok=True)
     one = {"drawn": DRAWN | {"report": {"unknown": [PEOPLE[2:4]]}, "seeds": [0], "retrained": {}}}
-    path = written(folder, data=one, controls=[], scale=None, photos=None)
+    path = written(folder, data=one, controls=[], variants={}, scale=None, photos=None)
     assert CliRunner().invoke(app, ["benchmark", str(path), "--processes", "1"]).exit_code == 0
     row = load(folder / "results/drawn/report/esc.json")
     run = {
@@ -238,7 +239,7 @@ def test_a_method_that_refuses_is_recorded(tmp_path: Path):
     """A rate at which the loss is no longer finite: that setting is not chosen, and of a control it is told."""
     given = {"random_label": {"learning_rate": [1e30, 0.001], "steps": 3}}
     controls = [{"name": "finetune", "learning_rate": 1e30, "steps": 3}]
-    path = written(tmp_path, methods=given, controls=controls, scale=None, photos=None, attacks=[])
+    path = written(tmp_path, methods=given, controls=controls, variants={}, scale=None, photos=None, attacks=[])
     said = CliRunner().invoke(app, ["benchmark", str(path), "--processes", "1"])
     assert said.exit_code == 0, said.output
     group = load(tmp_path / "results/drawn/tune/random_label-learning_rate=1e+30.json")["groups"]["tune"]
@@ -304,7 +305,7 @@ GRID = {"directions": [1, 2]}
         ({"methods": {"esc": {"direction": [1]}}}, r"methods\.esc\.direction: found 1, expected no such key here"),
         ({"methods": {"esc": [1]}}, r"methods\.esc: found \[1\], expected the method's fields"),
         ({"controls": ["nois"]}, r"controls\.name: found 'nois', expected one of"),
-        ({"controls": ["esc"]}, r"controls: found 'esc', expected"),
+        ({"controls": ["esc"]}, r"found 'esc' twice among methods, variants and controls"),
         ({"atacks": []}, r"atacks: found \[\], expected no such key here; the keys are: data, methods"),
         ({"scale": SMALL["scale"] | {"data": "orl"}}, r"scale\.data: found 'orl', expected one of: drawn"),
         ({"scale": SMALL["scale"] | {"at_once": [40]}}, r"scale\.people: found 4 people, expected at least 40"),
@@ -313,7 +314,7 @@ GRID = {"directions": [1, 2]}
         ({"data": {"drawn": DRAWN | {"seed": 3}}}, r"data\.drawn\.seed: found 3, expected no such key"),
         ({"data": {"drawn": DRAWN | {"report": {}}}}, r"data\.drawn\.report: found \{\}, expected"),
         ({"data": {"drawn": DRAWN | {"retrained": {"unkown": "tiny"}}}}, r"retrained: found 'unkown', expected one of"),
-        ({"data": {"a/b": DRAWN}}, r"data: found 'a/b', expected a name"),
+        ({"data": {"a/b": DRAWN}}, r"found 'a/b', expected a name"),
     ],
 )
 def test_one_clear_line(tmp_path: Path, changes: dict[str, Any], message: str):

@@ -123,6 +123,8 @@ class BenchmarkConfig:
     """Method -> its fields, a list where several values are tried; as many settings for each method."""
     controls: Annotated[tuple[Named, ...], PlainValidator(_controls)] = ()
     """Methods without tuning: reported as they are given."""
+    variants: dict[str, entry(METHODS)] = dataclasses.field(default_factory=dict)  # pyright: ignore
+    """Title -> a method with other fields, reported as it is given, without tuning and attacks."""
     attacks: Attacks = ()
     """Attempts to bring the forgotten back, each with its budget."""
     attacked_sets: PositiveInt = 1
@@ -155,10 +157,10 @@ def load(path: Path, settings: Sequence[str] = (), only: Sequence[str] = (), tin
 
 def _check(found: BenchmarkConfig, source: str) -> None:
     """What one key says of another."""
-    for name in found.data:
+    for name in (*found.data, *found.variants):
         if not re.fullmatch(r"\w[\w.-]*", name):
-            raise EffaceError(f"{source}: data: found {name!r}, expected a name that can be a file's, such as orl")
-    known = (*found.methods, *(control.name for control in found.controls))
+            raise EffaceError(f"{source}: found {name!r}, expected a name that can be a file's, such as orl")
+    known = (*found.methods, *found.variants, *(control.name for control in found.controls))
     for key, more in (("scale", found.scale), ("photos", found.photos)):
         if more is None:
             continue
@@ -173,9 +175,9 @@ def _check(found: BenchmarkConfig, source: str) -> None:
             f"{source}: scale.people: found {len(found.scale.people)} people, expected at least {needed}, as many as "
             "are to be forgotten"
         )
-    twice = [control.name for control in found.controls if known.count(control.name) > 1]
+    twice = [title for title in known if known.count(title) > 1]
     if twice:
-        raise EffaceError(f"{source}: controls: found {twice[0]!r}, expected each method once; name it in one place")
+        raise EffaceError(f"{source}: found {twice[0]!r} twice among methods, variants and controls, expected it once")
     for name, data in found.data.items():
         judged = {who for sets in data.report.values() for people in sets for who in people}
         both = sorted(judged & {who for people in data.tune for who in people})
@@ -216,6 +218,7 @@ def _tiny(given: dict[str, Any]) -> dict[str, Any]:
         "data": {"drawn": drawn},
         "methods": few,
         "controls": controls[:1] if isinstance(controls, list) else controls,
+        "variants": {},
         "results": f"{given.get('results')}-tiny",
         "page": None,
     }

@@ -1,28 +1,26 @@
 """Results as pictures: forgetting against harm, many people, few photos. The same results give the same bytes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from efface.benchmark import rows, tables
 from efface.benchmark.choice import FAR, TAR
 from efface.benchmark.configuration import BenchmarkConfig
 from efface.benchmark.rows import RETRAINED, Results
-from efface.metrics.harm import MOST_FAR
-from efface.report.figures import FORGOTTEN, INK, PALE, PEOPLE, STRANGERS, png
+from efface.metrics.harm import MOST_DROP, MOST_FAR
+from efface.report.figures import FORGOTTEN, INK, OTHERS, PALE, PEOPLE, STRANGERS, png
 
 MARKS = "osD^vPXh"
 """One for each method of a figure with curves, beside its colour."""
-FASTEST = 0.05
-"""Seconds: the lower end of the colours."""
+FASTEST, LOWEST = 0.01, 0.05
+"""Seconds, and strangers accepted of 1,000 pairs, below which a dot stands at the end of its axis."""
+NAMES = {"original": "original model", RETRAINED: "Retrain"}
+"""Rows of the figures that are not unlearned."""
 
 
 @dataclass(frozen=True)
@@ -54,76 +52,64 @@ def draw(config: BenchmarkConfig, results: Results) -> dict[str, Picture]:
 
 
 def trade_off(found: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
-    """Each method's TAR of the forgotten by strangers accepted, coloured by its processor seconds, filled where it
-    passes the gate "at equal harm". Names stand in a column beside the axes, in the points' order, joined by lines."""
-    figure = Figure(figsize=(8.4, 5.6), layout="constrained")
+    """A line for each method, the strongest forgetting first: TAR of the forgotten with its interval, strangers
+    accepted, points that others lose at most, processor seconds. Filled where the method passes the gate "at equal
+    harm"; the gate's limits are lines, what is over them lies on grey, and so are the floors."""
+    order = sorted(found, key=lambda n: -found[n]["numbers"]["forget"][TAR]["value"])
+    figure = Figure(figsize=(9.0, 1.5 + 0.21 * len(order)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    methods = {name: result for name, result in found.items() if name not in ("original", RETRAINED)}
-    far = {n: 1e3 * r["numbers"]["impostors"][FAR]["value"] for n, r in found.items()}
-    share = {n: r["numbers"]["forget"][TAR]["value"] for n, r in found.items()}
-    seconds = {n: max(FASTEST, r["cost"]["processor_seconds"]) for n, r in methods.items()}
-    norm = LogNorm(FASTEST, max(1.0, *seconds.values()))
-    colours = colormaps["viridis"].reversed()
-    lowest = 0.8 * max(0.05, min(far.values()))
-    axes.set_xscale("log")
-    axes.axvspan(1e3 * MOST_FAR, 1e4, color=PALE, alpha=0.35, linewidth=0, zorder=0)
-    axes.axvline(1e3 * MOST_FAR, color=STRANGERS, linewidth=0.9, linestyle="--", zorder=1)
-    for name, result in methods.items():
-        colour = colours(norm(seconds[name]))
-        face = colour if result["admissible"] else "white"
-        place = (max(far[name], lowest), share[name])
-        axes.plot(*place, "o", markersize=7.5, color=colour, markerfacecolor=face, markeredgewidth=1.8, zorder=4)
-    for name, mark in (("original", "*"), (RETRAINED, "P")):
-        if name in found:
-            place = (max(far[name], lowest), share[name])
-            axes.plot(*place, mark, markersize=11, color=INK, markeredgecolor="white", zorder=5)
+    panels = figure.subplots(1, 4, sharey=True, width_ratios=(4, 3, 2, 2))
+    forgetting, strangers, harm, cost = panels
+    for line, name in enumerate(order):
+        result = found[name]
+        colour = INK if name in NAMES else OTHERS
+        face = colour if result.get("admissible", True) or name in NAMES else "white"
+        look = {"color": colour, "markerfacecolor": face, "markeredgewidth": 1.4, "markersize": 6, "zorder": 3}
+        number = result["numbers"]["forget"][TAR]
+        if number["low"] is not None:
+            forgetting.plot([number["low"], number["high"]], [line, line], color=colour, linewidth=1.3)
+        forgetting.plot(number["value"], line, "o", **look)
+        strangers.plot(max(_far(result), LOWEST), line, "o", **look)
+        if "drops" in result:
+            lost = [d for g in ("retain", "holdout") for d in result["drops"][g].values() if d is not None]
+            harm.plot(max(0.0, *lost), line, "o", **look)
+        if name not in NAMES:
+            cost.plot(max(FASTEST, result["cost"]["processor_seconds"]), line, "o", **look)
     for matcher, numbers in found.get("original", {}).get("floor", {}).items():
-        axes.axhline(numbers[TAR]["value"], color=FORGOTTEN, linewidth=1.0, linestyle=":", zorder=1)
-        words = f"floor: {matcher.replace('_', ' ')}"
-        look = {"textcoords": "offset points", "fontsize": 7.5, "color": FORGOTTEN}
-        axes.annotate(words, (0, numbers[TAR]["value"]), (4, 3), xycoords=("axes fraction", "data"), **look)
-    highest = 1.3 * max(*far.values(), 1e3 * MOST_FAR)
-    axes.set(xlim=(lowest, highest), ylim=(-0.04, 1.06))
-    axes.set(xlabel="strangers accepted, of 1,000 pairs (the original model: 1)", ylabel="forgotten people: TAR")
-    axes.set_title(f"{title}: lower left is better", fontsize=10, color=INK, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8, color=STRANGERS)
-    names = {"original": "original model", RETRAINED: "Retrain"}
-    places = {names.get(n, n): (max(far[n], lowest), share[n]) for n in found}
-    _label(axes, places, (np.log(lowest), np.log(highest)))
-    bar = figure.colorbar(
-        ScalarMappable(norm, colours),
-        ax=axes,
-        location="bottom",
-        shrink=0.45,
-        aspect=30,
-    )
-    bar.ax.tick_params(labelsize=8)
-    bar.set_label(
-        "processor seconds a request; filled: passes the gate “at equal harm”; grey: over its false accepts", fontsize=8
-    )
-    return png(figure, 150)
+        forgetting.axvline(numbers[TAR]["value"], color=FORGOTTEN, linewidth=1.1, linestyle=":", zorder=1)
+        look = {"fontsize": 7.5, "color": FORGOTTEN, "rotation": 0, "ha": "center", "va": "bottom"}
+        place = (numbers[TAR]["value"], len(order) - 0.35)
+        forgetting.annotate(matcher.replace("_", "\n"), place, annotation_clip=False, **look)
+    for axes, limit in ((strangers, 1e3 * MOST_FAR), (harm, MOST_DROP)):
+        axes.axvspan(limit, 1e4, color=PALE, alpha=0.35, linewidth=0, zorder=0)
+        axes.axvline(limit, color=STRANGERS, linewidth=0.9, linestyle="--", zorder=1)
+    heads = ("forgotten: TAR", "strangers accepted\nof 1,000 pairs", "points that others\nlose at most", "seconds")
+    for axes, head in zip(panels, heads, strict=True):
+        axes.set_xlabel(head, fontsize=8.5)
+        axes.tick_params(labelsize=8, color=STRANGERS)
+        axes.grid(axis="y", color="#E4E7EB", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    forgetting.set(xlim=(-0.03, 1.03), ylim=(-0.6, len(order) - 0.4))
+    forgetting.set_yticks(range(len(order)), [NAMES.get(n, n) for n in order])
+    strangers.set_xscale("log")
+    strangers.set_xlim(min(0.8, *(0.8 * max(_far(r), LOWEST) for r in found.values())), _end(map(_far, found.values())))
+    most = max(max(d or 0 for g in r["drops"].values() for d in g.values()) for r in found.values() if "drops" in r)
+    harm.set_xlim(-0.15, 1.15 * max(1.5 * MOST_DROP, min(most, 10.0)))
+    cost.set_xscale("log")
+    for axes in (strangers, cost):
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.suptitle(f"{title}. Filled: passes the gate “at equal harm”", fontsize=10, color=INK, x=0.01, ha="left")
+    return png(figure, 130)
 
 
-def _label(axes: Axes, places: Mapping[str, tuple[float, float]], ends: tuple[float, float]) -> None:
-    """Names in a column right of the axes, at even distances, each joined to its point."""
-    order = sorted(places, key=lambda n: (places[n][1], -places[n][0]))
-    gap = 1.1 / max(22, len(order))
-    heights = np.array([places[n][1] for n in order])
-    spread = np.arange(len(order)) * gap
-    heights = np.maximum.accumulate(heights - spread) + spread  # upwards, at least a gap apart
-    top = 1.06 - gap * np.arange(len(order))[::-1]
-    heights = np.minimum(heights, top)
-    for name, height in zip(order, heights, strict=True):
-        x, y = places[name]
-        across = (np.log(x) - ends[0]) / (ends[1] - ends[0])
-        up = (height + 0.04) / 1.10
-        axes.plot(
-            [across, 1.02], [(y + 0.04) / 1.10, up], color=STRANGERS, linewidth=0.5, alpha=0.7,
-            transform=axes.transAxes, clip_on=False, zorder=2,
-        )  # fmt: skip
-        axes.text(1.025, up, name, fontsize=8, color=INK, va="center", transform=axes.transAxes)
+def _far(result: Mapping[str, Any]) -> float:
+    """Strangers accepted, of 1,000 pairs."""
+    return 1e3 * result["numbers"]["impostors"][FAR]["value"]
+
+
+def _end(values: Iterable[float]) -> float:
+    return 1.3 * max(2e3 * MOST_FAR, *values)
 
 
 Curve = tuple[Sequence[float], Sequence[float]]
@@ -209,6 +195,8 @@ def _curves(across: str, lines: Panels, marks: Panels) -> bytes:
         axes.set_title(panel, fontsize=9, color=INK, loc="left")
         if panel.startswith("forgotten"):
             axes.set_ylim(-0.02, 1.02)
+        elif "lose" not in panel:
+            axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=8, color=STRANGERS)
         axes.grid(color="#E4E7EB", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)

@@ -174,11 +174,11 @@ def tuning(config: BenchmarkConfig, data: str, method: str) -> list[Task]:
 
 
 def chosen(config: BenchmarkConfig, results: Results, data: str, method: str) -> tuple[Named, bool] | None:
-    """A method as it is reported on a data set, and whether that setting is admissible (a control is not asked); None
-    where its settings have not all been measured yet."""
-    for control in config.controls:
-        if control.name == method:
-            return control, True
+    """A method as it is reported on a data set, and whether that setting is admissible (variants and controls are not
+    asked); None where its settings have not all been measured yet."""
+    given = config.variants | {control.name: control for control in config.controls}
+    if method in given:
+        return given[method], True
     tasks = tuning(config, data, method)
     found = [results.get(task) for task in tasks]
     if any(content is None for content in found):
@@ -188,8 +188,8 @@ def chosen(config: BenchmarkConfig, results: Results, data: str, method: str) ->
 
 
 def methods(config: BenchmarkConfig) -> list[str]:
-    """All methods of the tables, controls last."""
-    return [*config.methods, *(control.name for control in config.controls)]
+    """All methods of the tables by title, variants and controls last."""
+    return [*config.methods, *config.variants, *(control.name for control in config.controls)]
 
 
 def references(config: BenchmarkConfig, data: str) -> list[Task]:
@@ -208,9 +208,10 @@ def reported(config: BenchmarkConfig, results: Results, data: str, method: str) 
     setting, own = chosen(config, results, data, method), config.data[data]
     if setting is None:
         return None
+    attacks = () if method in config.variants else config.attacks
     return Task(
         f"{data}/report/{method}.json", data, "report", own.report, own.seeds, setting[0],
-        config.attacks, config.attacked_sets if config.attacks else 0,
+        attacks, config.attacked_sets if attacks else 0,
     )  # fmt: skip
 
 
@@ -269,7 +270,7 @@ def tasks(config: BenchmarkConfig, results: Results) -> Iterator[Task]:
 
 def count(config: BenchmarkConfig) -> int:
     """How many rows there are in all."""
-    tuned = sum(len(grid.settings) + 1 for grid in config.methods.values()) + len(config.controls)
+    tuned = sum(len(grid.settings) + 1 for grid in config.methods.values()) + len(methods(config)) - len(config.methods)
     found = sum(len(references(config, data)) + tuned for data in config.data)
     if config.scale:
         found += len(config.scale.methods) * (len(config.scale.at_once) + 1)

@@ -284,7 +284,7 @@ def _title(name: str) -> str:
 
 def _setting(config: BenchmarkConfig, results: Results, data: str, name: str) -> str:
     if name not in config.methods:
-        return "control" if name in rows.methods(config) else ""
+        return "variant" if name in config.variants else "control" if name in rows.methods(config) else ""
     setting = rows.chosen(config, results, data, name)
     return rows.label(setting[0], config.methods[name]) if setting else ""
 
