@@ -5,7 +5,7 @@ see in the pack.
 
 Pair k is person-(10k) and person-(10k+5): pairs 0 to 7 are unknown to every shipped network, of pairs 10 and 11 other
 photos were in the training of `shipped`. Numbers are by the protocol (docs/protocol.md) on photos that the method never
-saw. The bar: of the forgotten, TAR at FAR 1e-3 at most 0.50 and rank-1 at most 0.60, both from at least 0.95; rank-1 of
+saw. The bar: of the forgotten, TAR at FAR 1e-3 at most 0.20 and rank-1 at most 0.40, both from at least 0.95; rank-1 of
 retained, held-out and look-alike people at most 1 point lower.
 
 Recognisers: each on the 100 unknown people, on the 20 known ones, and on ORL (real photos). With EFFACE_DATA (its
@@ -47,7 +47,7 @@ FORGET = ("tar@far=1e-3", "rank1", "tar_multi@far=1e-3", "rank1_multi")
 """Numbers of the forgotten."""
 STAY = ("retain", "holdout", "neighbours")
 """Groups whose rank-1 should not drop."""
-MOST_TAR, MOST_RANK1, LEAST_BEFORE, MOST_DROP = 0.50, 0.60, 0.95, 1.0
+MOST_TAR, MOST_RANK1, LEAST_BEFORE, MOST_DROP = 0.20, 0.40, 0.95, 1.0
 """The bar; the drop in points."""
 
 

@@ -5,8 +5,8 @@
 `ratio` is the loop's images a second over those of a bare forward and backward pass (sum of the embeddings) through the
 same trained parameters, with the same batch and the same cached features. The two take turns, a few steps each, and the
 ratio is that of the medians, so that a busy machine slows both. Seconds are of the whole method, from photos to the new
-network. The loop is that of `dispersion`, on the last BLOCKS blocks; the seconds are of the demo's method and of `dispersion`
-as it ships. Network and people come with efface. With EFFACE_DATA also the pretrained MobileFaceNet on ORL.
+network. The loop is that of `dispersion`, on the last BLOCKS blocks; the seconds are of the demo's method and of
+`dispersion` as it ships. Network and people come with efface; with EFFACE_DATA also the pretrained MobileFaceNet, ORL.
 """
 
 import os

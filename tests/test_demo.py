@@ -41,7 +41,7 @@ def test_a_dry_run_in_an_empty_folder_stopped_and_repeated(tmp_path):
     report = (tmp_path / "demo-run" / "report.html").read_text()
     assert "These people never existed" in report and 'id="faces"' in report
     audit = json.loads((tmp_path / "demo-run" / "audit.json").read_text())
-    assert audit["cost"]["steps"] == 5 and audit["config"]["method"]["name"] == "dispersion"
+    assert audit["config"]["method"]["name"] == "rewire"
     first = (tmp_path / "demo-run" / "audit.json").stat().st_mtime_ns
     assert CliRunner().invoke(app, ["demo", "--tiny", "--out", str(tmp_path / "demo-run")]).exit_code == 0
     assert (tmp_path / "demo-run" / "audit.json").stat().st_mtime_ns > first
@@ -52,7 +52,7 @@ def test_a_dry_run_in_an_empty_folder_stopped_and_repeated(tmp_path):
 
 def test_it_is_made_of_what_ships():
     chosen = config.parse(given(PEOPLE.split(",")), "test")
-    assert chosen.model.name == "shipped" and chosen.judge.name == "judge" and chosen.method.name == "dispersion"
+    assert chosen.model.name == "shipped" and chosen.judge.name == "judge" and chosen.method.name == "rewire"
     assert all(named.weights.is_file() for named in (chosen.model, chosen.judge))
     everybody = list(chosen.faces.value.read().photos)
     assert everybody[:2] == list(chosen.forget) and set(everybody) > KNOWN and len(everybody) == 120
