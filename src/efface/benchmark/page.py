@@ -42,7 +42,7 @@ def show(config: BenchmarkConfig, results: Results, console: Console | None = No
                     justify="left" if number == 0 else "right",
                 )
             for line in table.rows:
-                printed.add_row(*(Text(cell.replace("`", "").partition(" [")[0]) for cell in line))
+                printed.add_row(*(Text(re.sub(r" \[[^\]]*\]|`", "", cell)) for cell in line))
             console.print(Text(f"\n{table.title}", "bold"))
             console.print(printed)
             for note in table.notes:
