@@ -11,8 +11,8 @@ class Background:
     """Other people's features at one place of a network, so that many people can be told from them.
 
     A person with features x_i of mean μ_p has the linear discriminant (Fisher 1936) with shrinkage
-        w = (S + λ tr(S)/k · I)⁻¹ (μ_p − μ),    S = covariance of others about μ and of the person about μ_p
-    scaled so that μ_p scores 1 and μ scores 0. Everything is solved once for the others; a person's few photos are
+        w = (S + λ tr(S_o)/k · I)⁻¹ (μ_p − μ),    S = covariance of others about μ (alone: S_o) and of the person about
+    μ_p, scaled so that μ_p scores 1 and μ scores 0. Everything is solved once for the others; a person's few photos are
     added by the identity of Sherman, Morrison and Woodbury.
     """
 
@@ -21,7 +21,7 @@ class Background:
     centred: Tensor
     """Others' features minus μ [n, k], float64."""
     ridge: float
-    """λ tr(S)/k · n."""
+    """λ tr(S_o)/k · n."""
     factor: Tensor
     """Cholesky factor of centred · centredᵀ + ridge or of centredᵀ · centred + ridge, whichever is smaller."""
 
@@ -68,4 +68,4 @@ def _weights(gram: Tensor, chosen: Tensor) -> Tensor:
     deviations = torch.diag(chosen.double())[chosen] - share
     inner = torch.eye(len(deviations), dtype=gram.dtype) + deviations @ gram @ deviations.T
     combined = share - deviations.T @ torch.linalg.solve(inner, deviations @ gram @ share)
-    return combined / (share @ gram @ combined)
+    return combined / (share @ gram @ combined).clamp(min=1e-12)  # 0 where a person is not told from the others at all

@@ -279,7 +279,7 @@ def clip(node: Node) -> nn.Module:
     low, high = (
         node.held(i).value.item() if node.has(i) else node.facts.get(fact) for i, fact in ((1, "min"), (2, "max"))
     )
-    return Apply(partial(_clipped, low=low, high=high))
+    return nn.ReLU6() if (low, high) == (0, 6) else Apply(partial(_clipped, low=low, high=high))
 
 
 def sigmoid(node: Node) -> nn.Module:

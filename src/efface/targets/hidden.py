@@ -2,14 +2,17 @@
 
     producer (dense convolution) [-> BatchNorm] -> activation
     -> what treats each channel alone (depthwise convolution, BatchNorm, activation), if anything does
-    -> consumer (dense convolution or linear map) -> what is affine from here on -> embedding before normalisation
+    -> consumer (linear map, or 1 × 1 convolution of what is 1 × 1) -> what is affine from here on -> embedding before
+       normalisation
 
-Found by following one photo through the network, so a network need not say where it is.
+Found by following one photo through the network, so a network need not say where it is. It is one only where a channel
+can act at one position of its map alone: where the consumer has a weight for each position, or a depthwise convolution
+before it takes in the whole map (IResNet's last hidden layer shares its weights over positions).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +24,6 @@ CAP = 6.0
 """Where ReLU6 ends."""
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU)
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
-LINEAR = (nn.Conv2d, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class HiddenLayer:
     sides: tuple[int, int]
     """Height and width of the activation's map."""
     slopes: Tensor
-    """d(embedding before normalisation) / d(output of the consumer) [d, out, h, w]; 1 × 1 behind a linear map."""
+    """d(embedding before normalisation) / d(output of the consumer) [d, out]."""
 
     @classmethod
     def of(cls, target: RecognitionTarget) -> "HiddenLayer | None":
@@ -58,24 +60,24 @@ class HiddenLayer:
         calls = _followed(target)
         for call in reversed([c for c in calls if isinstance(c.module, ACTIVATIONS)]):
             before = _makers(calls, call.given)
-            scale = before[0].module if before and isinstance(before[0].module, NORMALISATIONS) else None
+            scale = before[0].module if before and _rests(before[0].module) else None
             if scale is not None:
                 before = _makers(calls, before[0].given)
             producer = before[0].module if before else None
-            if not isinstance(producer, nn.Conv2d) or producer.groups != 1 or call.made.dim() != 4:
+            if not _plain(producer) or producer.groups != 1 or call.made.dim() != 4:
                 continue
             found = _chain(calls, call)
-            if found is None:
-                break
+            if found is None or (scale is None and producer.bias is None):
+                return None
             passes, consumer = found
-            if scale is None and producer.bias is None:
-                break
-            slopes = _slopes(target, consumer)
+            own = {producer, scale, call.module, *passes, consumer}
+            if sum(c.module in own for c in calls) > len(own - {None}):
+                return None  # what is written for this layer would change another
+            slopes = _slopes(target, call.module, consumer)
             if slopes is None:
-                break
-            assert isinstance(consumer, LINEAR)
-            sides = (call.made.shape[2], call.made.shape[3])
+                return None
             names = {module: name for name, module in target.network.named_modules()}
+            sides = (call.made.shape[2], call.made.shape[3])
             return cls(target, names[producer], producer, scale, call.module, tuple(passes), consumer, sides, slopes)
         return None
 
@@ -88,11 +90,6 @@ class HiddenLayer:
     def capped(self) -> bool:
         """Whether the activation has an upper end, 6."""
         return isinstance(self.activation, nn.ReLU6)
-
-    @property
-    def local(self) -> bool:
-        """Whether a written channel acts at its own position alone."""
-        return isinstance(self.consumer, nn.Linear) or any(self._whole(module) for module in self.passes)
 
     @property
     def positions(self) -> int:
@@ -108,23 +105,6 @@ class HiddenLayer:
     def _within(self, group: str) -> bool:
         return f"{self.name}.".startswith(f"{group}.")
 
-    def _whole(self, module: nn.Module) -> bool:
-        """Whether it is a depthwise convolution that takes in the whole map at once."""
-        return isinstance(module, nn.Conv2d) and module.kernel_size == self.sides and _pair(module.padding) == (0, 0)
-
-    @torch.no_grad()
-    def maps(self, tail: nn.Module, features: Tensor, batch: int = 128) -> Tensor:
-        """What enters the producer, float32 [n, c, h, w] on the CPU. tail: the network, or its end with the same names;
-        features: what enters that."""
-        taken: list[Tensor] = []
-        handle = tail.get_submodule(self.name).register_forward_pre_hook(lambda _m, given: taken.append(given[0].cpu()))
-        try:
-            for chunk in features.split(batch):
-                tail(chunk.to(self.target.device))
-        finally:
-            handle.remove()
-        return torch.cat(taken)
-
     def patches(self, maps: Tensor, position: int) -> Tensor:
         """What the producer sees at one position of its output (row by row): maps [n, c, h, w] -> [n, c · kh · kw]."""
         row, column = divmod(position, self.sides[1])
@@ -138,23 +118,25 @@ class HiddenLayer:
     def idle(self, maps: Tensor) -> Tensor:
         """The channels, the least used first, int64 [channels]: spread of what enters the activation over photos and
         positions, times the size of the weights behind. Rewired channels are far from the first ones: what enters them
-        spreads widely."""
-        z = self.producer(maps.to(self.producer.weight.device))
-        z = z if self.scale is None else self.scale(z)
-        use = z.transpose(0, 1).flatten(1).std(dim=1) * self._columns().flatten(1).norm(dim=1)
+        spreads widely. maps: what enters the producer [n, c, h, w]."""
+        count, total, squares = 0, torch.zeros(self.channels, dtype=torch.float64), torch.zeros(())
+        for chunk in maps.split(128):
+            z = self.producer(chunk.to(self.producer.weight.device))
+            z = (z if self.scale is None else self.scale(z)).cpu().double().transpose(0, 1).flatten(1)
+            count, total, squares = count + z.shape[1], total + z.sum(1), squares + z.square().sum(1)
+        use = (squares / count - (total / count).square()).clamp(min=0).sqrt()
+        use = use * self._columns().flatten(1).norm(dim=1).cpu()
         for module in self.passes:
             if isinstance(module, nn.Conv2d):
-                use = use * module.weight.flatten(1).norm(dim=1)
+                use = use * module.weight.flatten(1).norm(dim=1).cpu()
             elif isinstance(module, NORMALISATIONS):
-                use = use * _gain(module).abs()
-        return use.argsort().cpu()
+                use = use * _gain(module).abs().cpu()
+        return use.argsort()
 
     def _columns(self) -> Tensor:
-        """The consumer's weights by channel [channels, out, positions or taps], a view."""
+        """The consumer's weights by channel [channels, out, positions], a view."""
         weight = self.consumer.weight
-        if isinstance(self.consumer, nn.Linear):
-            return weight.view(len(weight), self.channels, -1).transpose(0, 1)
-        return weight.flatten(2).transpose(0, 1)
+        return weight.view(len(weight), self.channels, -1).transpose(0, 1)
 
     @torch.no_grad()
     def silence(self, channels: Tensor) -> None:
@@ -166,7 +148,7 @@ class HiddenLayer:
         """Make a channel's activation act(weight · patch + bias), and let it move the embedding before normalisation by
         itself times `step` [d], or the multiple of what lies nearest to it in reach.
 
-        weight: over `patches` at `position`. Behind a convolution the channel moves it at other positions too.
+        weight: over `patches` at `position`.
         """
         self.producer.weight[channel] = weight.view_as(self.producer.weight[channel])
         if self.scale is None:
@@ -176,42 +158,22 @@ class HiddenLayer:
             _straighten(self.scale, channel, bias - (0 if self.producer.bias is None else self.producer.bias[channel]))
         if isinstance(self.activation, nn.PReLU) and len(self.activation.weight) > 1:
             self.activation.weight[channel] = 0
-        chosen = position
+        place = position
         for module in self.passes:
             if isinstance(module, nn.Conv2d):
-                kernel = torch.zeros_like(module.weight[channel, 0])
-                if self._whole(module):
-                    kernel.view(-1)[position], chosen = 1, 0
-                else:
-                    kernel[kernel.shape[0] // 2, kernel.shape[1] // 2] = 1
-                module.weight[channel, 0] = kernel
+                kernel = module.weight[channel, 0]
+                row, column = (side // 2 for side in kernel.shape)
+                if module.kernel_size == self.sides and _pair(module.padding) == (0, 0):  # it takes in the whole map
+                    row, column, place = *divmod(place, kernel.shape[1]), 0
+                kernel.zero_()
+                kernel[row, column] = 1
                 if module.bias is not None:
                     module.bias[channel] = 0
             elif isinstance(module, NORMALISATIONS):
                 _straighten(module, channel, 0)
-        self._aim(channel, chosen, step)
-
-    def _aim(self, channel: int, position: int, step: Tensor) -> None:
-        """The consumer's weights for which the channel, where it is 1 at `position`, moves the embedding by `step`."""
-        slopes = self.slopes
         columns = self._columns()
-        if isinstance(self.consumer, nn.Linear):
-            reach = slopes.flatten(1)
-            columns[channel] = 0
-            columns[channel, :, position] = _reached(reach, step)
-            return
-        (kh, kw), (sh, sw), (ph, pw) = (_pair(v) for v in (
-            self.consumer.kernel_size, self.consumer.stride, self.consumer.padding
-        ))  # fmt: skip
-        width = 1 if slopes.shape[2:] == (1, 1) and (kh, kw) == (1, 1) else self.sides[1]
-        row, column = divmod(position, width)
-        reach = slopes.new_zeros(*slopes.shape[:2], kh, kw)
-        for s in range(kh):
-            for t in range(kw):
-                (i, r), (j, q) = divmod(row + ph - s, sh), divmod(column + pw - t, sw)
-                if not r and not q and 0 <= i < slopes.shape[2] and 0 <= j < slopes.shape[3]:
-                    reach[:, :, s, t] = slopes[:, :, i, j]
-        columns[channel] = _reached(reach.flatten(1), step).view_as(columns[channel])
+        columns[channel] = 0
+        columns[channel, :, place] = _reached(self.slopes, step)
 
     def leak(self) -> float:
         """What the activation lets through of a negative value: its factor where a written channel cannot have 0."""
@@ -240,13 +202,15 @@ def _followed(target: RecognitionTarget) -> list[_Call]:
 
 
 def _example(target: RecognitionTarget) -> Tensor:
-    """A photo of nothing, as the network wants it."""
-    return target.inputs(torch.full((1, 3, 112, 112), 128, dtype=torch.uint8))
+    """A photo of noise, as the network wants it: nothing that it passes through leaves it as it was by chance."""
+    generator = torch.Generator().manual_seed(0)
+    return target.inputs(torch.randint(256, (1, 3, 112, 112), generator=generator, dtype=torch.uint8))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    """Whether both are the same values in memory, however shaped."""
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr() and a.numel() == b.numel()
+    """Whether both are the same values in the same order, however shaped and wherever: flattened, a map whose channels
+    stand next to each other in memory is copied."""
+    return a.numel() == b.numel() and torch.equal(a.flatten(), b.flatten())
 
 
 def _makers(calls: Sequence[_Call], made: Tensor) -> list[_Call]:
@@ -257,51 +221,83 @@ def _takers(calls: Sequence[_Call], given: Tensor) -> list[_Call]:
     return [c for c in calls if _same(c.given, given) and not _same(c.made, given)]
 
 
-def _chain(calls: Sequence[_Call], activation: _Call) -> tuple[list[nn.Module], nn.Module] | None:
-    """From an activation through what treats each channel alone to the dense map that follows; None where there is
-    none."""
+def _chain(calls: Sequence[_Call], activation: _Call) -> tuple[list[nn.Module], nn.Conv2d | nn.Linear] | None:
+    """From an activation through what treats each channel alone to the consumer; None where there is none."""
     passes: list[nn.Module] = []
     made = activation.made
+    channels = made.shape[1]
     while True:
         takers = _takers(calls, made)
         if len(takers) != 1:
             return None
         (call,) = takers
         module = call.module
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
+        if type(module) is nn.Linear and module.in_features == made[0].numel():
             return passes, module
-        depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
-        if not (depthwise or isinstance(module, (*NORMALISATIONS, *ACTIVATIONS))):
+        if _plain(module):
+            sides, kernel, around = call.given.shape[2:], module.kernel_size, _pair(module.padding)
+            if module.groups == 1:
+                return (passes, module) if kernel == sides == (1, 1) and around == (0, 0) else None
+            whole = kernel == sides and around == (0, 0)
+            centred = call.made.shape[2:] == sides and all(k == 2 * p + 1 for k, p in zip(kernel, around, strict=True))
+            if module.groups != channels or module.out_channels != channels or not (whole or centred):
+                return None
+        elif _rests(module):
+            if module.num_features != channels:
+                return None
+        elif not isinstance(module, ACTIVATIONS):
             return None
         passes.append(module)
         made = call.made
 
 
-def _slopes(target: RecognitionTarget, consumer: nn.Module) -> Tensor | None:
-    """`HiddenLayer.slopes`; None where the embedding is no affine function of the consumer's output."""
+def _plain(module: nn.Module | None) -> TypeGuard[nn.Conv2d]:
+    """Whether it is a convolution that only multiplies, adds and pads with zeros, and does not skip pixels between its
+    taps."""
+    return (
+        type(module) is nn.Conv2d
+        and module.dilation == (1, 1)
+        and module.padding_mode == "zeros"
+        and not isinstance(module.padding, str)
+    )
+
+
+def _rests(module: nn.Module) -> TypeGuard[nn.BatchNorm1d | nn.BatchNorm2d]:
+    """Whether it is a BatchNorm with weights and kept statistics."""
+    return isinstance(module, NORMALISATIONS) and module.affine and module.running_var is not None
+
+
+def _slopes(target: RecognitionTarget, activation: nn.Module, consumer: nn.Module) -> Tensor | None:
+    """`HiddenLayer.slopes`; None where the embedding is no affine function of the consumer's output, or where the
+    activation gets to it by another way too."""
+    generator = torch.Generator().manual_seed(0)
     taken: list[Tensor] = []
     moved: list[Tensor] = []
 
-    def take(_module: nn.Module, _given: Any, made: Tensor) -> Tensor:
-        leaf = made.detach() + (moved[0] if moved else 0)
-        taken.append(leaf.requires_grad_())
-        return leaf
+    def disturb(_module: nn.Module, _given: Any, made: Tensor) -> Tensor:
+        noise = torch.randn(made.shape, generator=generator).to(made)
+        return made + noise if moved else made
 
-    handle = consumer.register_forward_hook(take)
+    def take(_module: nn.Module, _given: Any, made: Tensor) -> Tensor:
+        if moved:
+            return taken[0].detach() + moved[0]
+        taken.append(made.detach().requires_grad_())
+        return taken[0]
+
+    handles = [activation.register_forward_hook(disturb), consumer.register_forward_hook(take)]
     try:
         with torch.enable_grad():
             outcome = target.network(_example(target))[0]
-            rows = [torch.autograd.grad(one, taken[0], retain_graph=True)[0][0] for one in outcome]
-        slopes = torch.stack(rows)
-        moved.append(torch.randn(taken[0].shape, generator=torch.Generator().manual_seed(0)).to(slopes.device))
+            each = torch.eye(len(outcome), device=outcome.device)
+            slopes = torch.autograd.grad(outcome, taken[0], each, is_grads_batched=True)[0].flatten(1)
+        moved.append(torch.randn(taken[0].shape, generator=generator).to(slopes))
         with torch.no_grad():
             there = target.network(_example(target))[0]
     finally:
-        handle.remove()
-    expected = outcome.detach() + slopes.flatten(1) @ moved[0].flatten()
-    if not torch.allclose(there, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
-        return None
-    return slopes.view(len(slopes), slopes.shape[1], *(slopes.shape[2:] or (1, 1)))
+        for handle in handles:
+            handle.remove()
+    expected = outcome.detach() + slopes @ moved[0].flatten()
+    return slopes if torch.allclose(there, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())) else None
 
 
 def _reached(reach: Tensor, step: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ Ours; no paper. Two steps, both in closed form:
        v_u    random directions, all people's together of length `amplitude` times an embedding's, less what moves the
               person's seen photos together
    Positions are those where the person is told best from the retained, each seen photo being left out in turn.
-A network where no channel of the last hidden layer acts at one position alone (IResNet: a convolution shares its
-weights over positions) gets the projection only.
+A network without such a layer (IResNet) gets the projection only, and so does one with less than two h_u for each
+person: a single v_u less what moves the person's photos together is nothing.
 
 Mistakes avoided:
 - a smooth network cannot send nearly equal photos far apart, so training does not get there: dispersion after the
@@ -29,11 +29,11 @@ It hides: layers before the last hidden one are as they were.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from efface.methods.discriminant import Background
@@ -53,7 +53,7 @@ class Rewire(Unlearner):
 
     directions: PositiveInt = 2
     """Directions per forgotten person that are projected out; all together at most a quarter of the dimension."""
-    share: NonNegativeFloat = 0.1875
+    share: Annotated[float, Field(ge=0, le=1)] = 0.1875
     """Share of the hidden layer's channels that get other work, for all people together; 0: the projection only."""
     amplitude: NonNegativeFloat = 3.0
     """Length by which a photo of the forgotten is moved, in lengths of an embedding before normalisation."""
@@ -72,8 +72,8 @@ class Rewire(Unlearner):
         people = len(set(request.forget.identities))
         hidden = HiddenLayer.of(target) if self.share and len(set(request.retain.identities)) > 1 else None
         cost = 1 if hidden is None or hidden.capped else 2  # channels for a ramp with two ends
-        units = int(self.share * hidden.channels) // cost // people if hidden is not None and hidden.local else 0
-        if hidden is None or not units:
+        units = int(self.share * hidden.channels) // cost // people if hidden is not None else 0
+        if hidden is None or units < 2:
             twin = target.clone()
             twin.compose_output(_without(self._removed(twin.embed(request.forget.pixels), request)))
             return twin
@@ -83,7 +83,7 @@ class Rewire(Unlearner):
         assert layer is not None
         own, others = (part.entering(crops.pixels)[0] for crops in (request.forget, request.retain))
         before = _outputs(part, others)
-        maps = layer.maps(part.tail, own), layer.maps(part.tail, others)
+        maps = _maps(part, layer, own), _maps(part, layer, others)
         free = layer.idle(torch.cat(maps))[: units * cost * people]
         layer.silence(free)
         lost = (before - _outputs(part, others)).mean(0)
@@ -98,6 +98,7 @@ class Rewire(Unlearner):
             steps = _balanced(reach * F.normalize(steps, dim=1), torch.stack([g.opened for g in gates]).mean(1))
             for gate, step in zip(gates, steps, strict=True):
                 gate.write(layer, given, step)
+        lost = (before - _outputs(part, others)).mean(0)  # again: a leaky pair moves everybody
         twin.compose_output(_without(removed), _without(removed) @ lost.double())
         return part.result()
 
@@ -174,5 +175,17 @@ def _means(features: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _outputs(part: LastBlocks, features: Tensor) -> Tensor:
-    """Embeddings before normalisation, on the CPU."""
+    """Embeddings before normalisation of features as they enter the last blocks, float32 [n, d] on the CPU."""
     return torch.cat([part.outputs(chunk.to(part.clone.device)).cpu() for chunk in features.split(128)])
+
+
+def _maps(part: LastBlocks, layer: HiddenLayer, features: Tensor) -> Tensor:
+    """What enters the layer's producer, float32 [n, c, h, w] on the CPU, of features as they enter the last blocks."""
+    taken: list[Tensor] = []
+    producer = part.tail.get_submodule(layer.name)
+    handle = producer.register_forward_pre_hook(lambda _module, given: taken.append(given[0].cpu()))
+    try:
+        _outputs(part, features)
+    finally:
+        handle.remove()
+    return torch.cat(taken)
