@@ -13,15 +13,15 @@ EQUAL = 0.05
 def choose(rows: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
     """(position of the chosen setting, whether it is admissible). rows: the group `tune` of each setting's result.
 
-    Of the admissible settings within 5 points of the lowest TAR the one with the fewest false accepts; where none is
-    admissible the one with the fewest false accepts. Of equals the first. A setting that failed on a set is taken only
-    where all did.
+    Of the admissible settings within 5 points of the lowest TAR the one with the fewest false accepts, to a tenth of
+    1e-3, and of equals the one with the lowest TAR; where none is admissible the one with the fewest false accepts. A
+    setting that failed on a set is taken only where all did.
     """
     allowed = [i for i, row in enumerate(rows) if row["admissible"]]
     if allowed:
         lowest = min(tar(rows[i]) for i in allowed)
         strong = [i for i in allowed if tar(rows[i]) <= lowest + EQUAL]
-        return min(strong, key=lambda i: false_accepts(rows[i])), True
+        return min(strong, key=lambda i: (round(false_accepts(rows[i]), 4), tar(rows[i]))), True
     whole = [i for i, row in enumerate(rows) if not row["failed"]]
     if not whole:
         return 0, False

@@ -57,11 +57,11 @@ class Rewire(Unlearner):
     """Share of the hidden layer's channels that get other work, for all people together; 0: the projection only."""
     amplitude: NonNegativeFloat = 3.0
     """Length by which a photo of the forgotten is moved, in lengths of an embedding before normalisation."""
-    threshold: float = 0.68
+    threshold: float = 0.73
     """Score at which a channel begins to open; 0: the retained people's mean, 1: the person's."""
-    steepness: PositiveFloat = 6.7
+    steepness: PositiveFloat = 16.0
     """Slope of the ramp: channels are fully open 1 / steepness above the threshold."""
-    variation: NonNegativeFloat = 0.04
+    variation: NonNegativeFloat = 0.03
     """Standard deviation of a channel's random part, in units of the score."""
     positions: PositiveInt = 8
     """Positions of the map that a person's channels stand at, at most."""
