@@ -12,6 +12,7 @@ before it takes in the whole map (IResNet's last hidden layer shares its weights
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeGuard
 
 import torch
@@ -23,6 +24,8 @@ from efface.targets.recognition import RecognitionTarget
 CAP = 6.0
 """Where ReLU6 ends."""
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU)
+LINEAR = 0.9
+"""Slope for negative values from which an activation is no ramp."""
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -78,7 +81,8 @@ class HiddenLayer:
                 return None
             names = {module: name for name, module in target.network.named_modules()}
             sides = (call.made.shape[2], call.made.shape[3])
-            return cls(target, names[producer], producer, scale, call.module, tuple(passes), consumer, sides, slopes)
+            layer = cls(target, names[producer], producer, scale, call.module, tuple(passes), consumer, sides, slopes)
+            return layer if layer.leak() < LINEAR else None
         return None
 
     @property
@@ -173,7 +177,19 @@ class HiddenLayer:
                 _straighten(module, channel, 0)
         columns = self._columns()
         columns[channel] = 0
-        columns[channel, :, place] = _reached(self.slopes, step)
+        columns[channel, :, place] = self._reached(step).to(columns)
+
+    def _reached(self, step: Tensor) -> Tensor:
+        """The smallest move of the consumer's output [out] by which the embedding comes nearest to the direction of
+        step [d], made as long; float64 on the CPU."""
+        given = step.double().cpu()
+        found = self._inverse @ given
+        return found * given.norm() / (self.slopes.double().cpu() @ found).norm().clamp(min=1e-12)
+
+    @cached_property
+    def _inverse(self) -> Tensor:
+        """The pseudo-inverse of the slopes [out, d], float64 on the CPU."""
+        return torch.linalg.pinv(self.slopes.double().cpu())
 
     def leak(self) -> float:
         """What the activation lets through of a negative value: its factor where a written channel cannot have 0."""
@@ -298,13 +314,6 @@ def _slopes(target: RecognitionTarget, activation: nn.Module, consumer: nn.Modul
             handle.remove()
     expected = outcome.detach() + slopes @ moved[0].flatten()
     return slopes if torch.allclose(there, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())) else None
-
-
-def _reached(reach: Tensor, step: Tensor) -> Tensor:
-    """The smallest weights [k] by which reach [d, k] comes nearest to the direction of step [d], made as long."""
-    found = torch.linalg.lstsq(reach.double().cpu(), step.double().cpu()[:, None], driver="gelsd").solution[:, 0]
-    length = (reach.double().cpu() @ found).norm()
-    return (found * step.norm().cpu() / length.clamp(min=1e-12)).to(reach)
 
 
 def _gain(normalisation: nn.Module) -> Tensor:
