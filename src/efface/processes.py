@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -21,12 +22,11 @@ class Worker(NamedTuple):
 
 
 def start(life: Callable[..., None], *given: Any) -> Worker:
-    """Start a process that calls life(its end of the pipe, *given). It computes in one thread and does not hear
-    Ctrl-C. It should return when its end raises EOFError, so that nothing is left running even if this process is
-    killed."""
+    """Start a process that calls life(its end of the pipe, *given). It computes in one thread, does not hear Ctrl-C, and
+    is over when this process is, however that ends and whatever it is doing then."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=life, args=(there, *given), daemon=True)
+    process = context.Process(target=_live, args=(life, there, *given), daemon=True)
     with _one_thread(), _without_interrupts():
         process.start()
     there.close()  # so that the worker's end is the only one: its death is heard of
@@ -41,6 +41,19 @@ def end(workers: Iterable[Worker]) -> None:
     for worker in ended:
         worker.process.join()
         worker.connection.close()
+
+
+def _live(life: Callable[..., None], *given: Any) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    life(*given)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it is dead. Files are renamed when whole, so none is cut short."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager
