@@ -2,7 +2,8 @@
 
     EFFACE_DATA=... python -m benchmarks.rewire [SEEDS]
 
-The table is that of docs/methods.md; the mean over SEEDS seeds (3). EFFACE_DATA holds mobilefacenet, detector and ORL.
+The table is that of docs/methods.md; the mean over SEEDS seeds (3), but one where
+`dispersion` is trained. EFFACE_DATA holds mobilefacenet, detector and ORL.
 Everything that is tried changes the last block alone, so what enters it is computed once.
 """
 
@@ -35,17 +36,19 @@ SETTINGS: tuple[tuple[str, Sequence[Unlearner]], ...] = (
     ("`directions=4`", [Rewire(directions=4)]),
     ("`share=0.25`", [Rewire(share=0.25)]),
     ("`amplitude=4`", [Rewire(amplitude=4)]),
-    ("`threshold=0.62`", [Rewire(threshold=0.62)]),
-    ("`steepness=4`", [Rewire(steepness=4)]),
-    ("`steepness=12`", [Rewire(steepness=12)]),
+    ("`threshold=0.65`", [Rewire(threshold=0.65)]),
+    ("`threshold=0.8`", [Rewire(threshold=0.8)]),
+    ("`steepness=7`", [Rewire(steepness=7)]),
+    ("`steepness=30`", [Rewire(steepness=30)]),
     ("`variation=0`", [Rewire(variation=0)]),
-    ("`variation=0.08`", [Rewire(variation=0.08)]),
+    ("`variation=0.06`", [Rewire(variation=0.06)]),
     ("`positions=5`", [Rewire(positions=5)]),
     ("`shrinkage=0.2`", [Rewire(shrinkage=0.2)]),
     ("`shrinkage=0.5`", [Rewire(shrinkage=0.5)]),
-    ("`dispersion`", [Dispersion()]),
-    ("projection only, then `dispersion`", [Rewire(share=0, directions=4), Dispersion()]),
-    ("`rewire`, then `dispersion`, `steps=60`", [Rewire(), Dispersion(steps=60)]),
+    ("`dispersion` (seed 0)", [Dispersion()]),
+    ("projection only, then `dispersion` (seed 0)", [Rewire(share=0, directions=4), Dispersion()]),
+    ("`dispersion`, then `rewire` (seed 0)", [Dispersion(), Rewire()]),
+    ("`rewire`, then `dispersion`, `steps=60` (seed 0)", [Rewire(), Dispersion(steps=60)]),
 )
 COLUMNS = ("rank1", "tar@far=1e-3", "rank1_multi", "tar_multi@far=1e-3")
 """Numbers of the forgotten."""
@@ -90,7 +93,7 @@ def orl(data: Path, seeds: int) -> None:
             parts = split(photos, orl_set(k))
             groups = (parts.forget, parts.retain)
             request = Request(*(crops.take([i for p in group for i in parts.seen[p]]) for group in groups))
-            for seed in range(seeds):
+            for seed in range(1 if any(isinstance(method, Dispersion) for method in methods) else seeds):
                 unlearned: RecognitionTarget = target
                 for method in methods:
                     unlearned = method.unlearn(unlearned, request, torch.Generator().manual_seed(seed))
