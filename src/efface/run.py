@@ -161,12 +161,13 @@ def measure(
     judge = {} if config.judge is None else {"judge": load_target(config.judge, config)}
     everyone = targets | judge
     pixels = photos.crops.pixels
-    with watcher.track("embedding photos", len(everyone) * len(pixels)) as tick:
+    passes = len(everyone) + 2  # a random network takes two: its BatchNorm statistics and its embeddings
+    with watcher.track("embedding photos", passes * len(pixels)) as tick:
         embeddings = {name: target.embed(pixels, tick=tick) for name, target in everyone.items()}
-    floors = {
-        "raw_pixels": pixel_embeddings(pixels),
-        "random_network": random_network_embeddings(targets["original"], pixels, _drawing(config)),
-    }
+        floors = {
+            "raw_pixels": pixel_embeddings(pixels),
+            "random_network": random_network_embeddings(targets["original"], pixels, _drawing(config), tick),
+        }
     judged = embeddings.pop("judge", None)
     audits = {"models": audit(photos.split, embeddings, _drawing(config), floors=floors)}
     if config.attacks:

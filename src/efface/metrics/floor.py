@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efface.models.recogniser import initialise
+from efface.progress import Tick
 from efface.targets.recognition import RecognitionTarget
 
 FLOOR_METRICS = (
@@ -41,9 +42,12 @@ def _coarse(pixels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def random_network(target: RecognitionTarget, pixels: Tensor, generator: torch.Generator) -> RecognitionTarget:
+def random_network(
+    target: RecognitionTarget, pixels: Tensor, generator: torch.Generator, tick: Tick | None = None
+) -> RecognitionTarget:
     """The target's architecture with weights drawn from `generator`. Its BatchNorm statistics are those of the crops
-    uint8 [n, 3, 112, 112]: at rest, every embedding would point one way."""
+    uint8 [n, 3, 112, 112]: at rest, every embedding would point one way. `tick` is told the number of
+    crops after each batch."""
     network = initialise(target.spec.build(), generator)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     for norm in norms:
@@ -53,10 +57,15 @@ def random_network(target: RecognitionTarget, pixels: Tensor, generator: torch.G
     for chunk in pixels.split(CHUNK):
         if len(chunk) > 1:
             untrained.forward(chunk)
+        if tick is not None:
+            tick(len(chunk))
     network.eval()
     return untrained
 
 
-def random_network_embeddings(target: RecognitionTarget, pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Unit embeddings [n, d] of crops uint8 [n, 3, 112, 112] by such a network."""
-    return random_network(target, pixels, generator).embed(pixels)
+def random_network_embeddings(
+    target: RecognitionTarget, pixels: Tensor, generator: torch.Generator, tick: Tick | None = None
+) -> Tensor:
+    """Unit embeddings [n, d] of crops uint8 [n, 3, 112, 112] by such a network; every crop goes through it twice, and
+    `tick` is told both times."""
+    return random_network(target, pixels, generator, tick).embed(pixels, tick=tick)
