@@ -22,8 +22,8 @@ class Worker(NamedTuple):
 
 
 def start(life: Callable[..., None], *given: Any) -> Worker:
-    """Start a process that calls life(its end of the pipe, *given). It computes in one thread, does not hear Ctrl-C, and
-    is over when this process is, however that ends and whatever it is doing then."""
+    """Start a process that calls life(its end of the pipe, *given). It computes in one thread and does not hear
+    Ctrl-C. It is over when this process is, however that ends and whatever it is doing then."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_live, args=(life, there, *given), daemon=True)
@@ -49,7 +49,7 @@ def _live(life: Callable[..., None], *given: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the one that started it is dead. Files are renamed when whole, so none is cut short."""
+    """End this process when the one that started it is dead. Files are renamed when whole, so none is cut short."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
