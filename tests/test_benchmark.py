@@ -1,11 +1,13 @@
 """`efface benchmark`: resumable rows on several processes, the choice of settings, tables and figures."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from efface.benchmark.rows import Results
 from efface.cli import app
 from efface.errors import EffaceError
 from efface.faces.datasets.drawn import Drawn
+from efface.processes import Worker
 from efface.progress import Quiet
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "benchmark" / "recognition.yaml"
@@ -76,13 +79,41 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Beside:
+    """A thread that does what a worker's process does: no second Python, which takes seconds to begin."""
+
+    exitcode = 0
+
+    def __init__(self, life: Callable[..., None], *given: Any) -> None:
+        self.here, there = multiprocessing.Pipe()
+        self.thread = threading.Thread(target=life, args=(there, *given), daemon=True)
+        self.thread.start()
+
+    def terminate(self) -> None:
+        self.here.close()  # it hears that nobody is there
+
+    def join(self) -> None:
+        self.thread.join()
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is not about processes."""
+
+    def start(life: Callable[..., None], *given: Any) -> Any:
+        beside = Beside(life, *given)
+        return Worker(beside, beside.here)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(running, "start", start)
+
+
 def copied(done: Path, folder: Path) -> tuple[Path, Path]:
-    """(configuration, results) of the finished benchmark, copied."""
+    """(configuration, results) of the finished benchmark, copied; no page."""
     for path in (done / "results").rglob("*.json"):
         new = folder / path.relative_to(done)
         new.parent.mkdir(parents=True, exist_ok=True)
         new.write_bytes(path.read_bytes())
-    return written(folder), folder / "results"
+    return written(folder, page=None), folder / "results"
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -112,12 +143,13 @@ def test_every_row_has_its_file_and_a_file_says_what_it_is_of(done: Path):
     assert set(group["attacks"]["prototype"]) == {"forget", "control"}
 
 
+@pytest.mark.usefixtures("one_process")
 def test_numbers_are_those_of_a_run_of_the_same(done: Path):
     """A row of one set and one seed is what `efface unlearn` measures."""
     folder = done / "one"
     folder.mkdir(exist_ok=True)
     one = {"drawn": DRAWN | {"report": {"unknown": [PEOPLE[2:4]]}, "seeds": [0], "retrained": {}}}
-    path = written(folder, data=one, controls=[], variants={}, scale=None, photos=None)
+    path = written(folder, data=one, controls=[], variants={}, scale=None, photos=None, page=None)
     assert CliRunner().invoke(app, ["benchmark", str(path), "--processes", "1"]).exit_code == 0
     row = load(folder / "results/drawn/report/esc.json")
     run = {
@@ -137,6 +169,7 @@ def test_numbers_are_those_of_a_run_of_the_same(done: Path):
     )
 
 
+@pytest.mark.usefixtures("one_process")
 def test_what_is_done_is_not_done_again(done: Path, tmp_path: Path):
     path, results = copied(done, tmp_path)
     before = {file: file.stat().st_mtime_ns for file in results.rglob("*.json")}
@@ -154,11 +187,12 @@ def test_what_is_done_is_not_done_again(done: Path, tmp_path: Path):
     assert kept == new
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_result_of_another_configuration_is_named_and_again_measures_it(done: Path, tmp_path: Path):
     _, results = copied(done, tmp_path)
-    path = written(tmp_path, controls=[{"name": "noise", "distance": 0.1}])
+    path = written(tmp_path, controls=[{"name": "noise", "distance": 0.1}], page=None)
     assert CliRunner().invoke(app, ["benchmark", str(path), "--processes", "1"]).exit_code == 0
-    path = written(tmp_path, controls=[{"name": "noise", "distance": 0.2}])
+    path = written(tmp_path, controls=[{"name": "noise", "distance": 0.2}], page=None)
     line = refused(str(path))
     assert "noise.json: found a result of another configuration (method.distance is 0.1, now 0.2)" in line
     assert "--again" in line
@@ -171,6 +205,7 @@ def test_a_result_of_another_configuration_is_named_and_again_measures_it(done: 
     assert "references.json: found a result of another configuration (seeds is [0, 1], now [0, 7])" in line
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_damaged_result_is_one_line(done: Path, tmp_path: Path):
     path, results = copied(done, tmp_path)
     file = results / "drawn/tune/esc-directions=2.json"
@@ -198,7 +233,7 @@ def test_a_killed_process_costs_its_row_alone(done: Path, tmp_path: Path, monkey
     for file in (results / "drawn/tune").glob("*.json"):
         file.unlink()
     (results / "drawn/report/esc.json").unlink()
-    slow = SMALL["methods"] | {"random_label": {"learning_rate": [0.001, 0.01], "steps": 3000}}
+    slow = SMALL["methods"] | {"random_label": {"learning_rate": [0.001, 0.01], "steps": 1500}}
     (results / "drawn/report/random_label.json").unlink()
     path = written(tmp_path, methods=slow)
     config = configuration.load(path)
@@ -207,7 +242,7 @@ def test_a_killed_process_costs_its_row_alone(done: Path, tmp_path: Path, monkey
 
     def start(*given: Any) -> Any:
         worker = begin(*given)
-        started.append(worker.process.pid)
+        started.append(worker.process.pid or 0)
         return worker
 
     monkeypatch.setattr(running, "start", start)
@@ -235,6 +270,7 @@ def test_a_killed_process_costs_its_row_alone(done: Path, tmp_path: Path, monkey
     assert not list(results.rglob("*.tmp"))
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_method_that_refuses_is_recorded(tmp_path: Path):
     """A rate at which the loss is no longer finite: that setting is not chosen, and of a control it is told."""
     given = {"random_label": {"learning_rate": [1e30, 0.001], "steps": 3}}
@@ -263,7 +299,10 @@ def test_tables_hold_the_numbers(done: Path):
                 title = {"references": "original model", "retrained": "Retrain"}.get(name, f"`{name}`")
                 lines = [line for line in text.splitlines() if line.startswith(f"| {title}")]
                 assert any(f" {number:.2f} " in line for line in lines), (name, number)
-    assert "| floor: raw pixels |" in text and "| floor: random network |" in text
+    floor = next(line for line in text.splitlines() if line.startswith("| floor: raw pixels |")).split(" | ")
+    head = next(line for line in text.splitlines() if "TAR, given photos" in line).split(" | ")
+    assert floor[head.index("TAR, given photos")] == "–" != floor[head.index("TAR")], "floors are of unseen photos"
+    assert "| floor: random network |" in text
     assert "one person" not in text and "no admissible setting" in text
     for picture in ("drawn-unknown", "drawn-known", "scale", "photos"):
         path = done / f"page-{picture}.png"
@@ -278,7 +317,8 @@ def test_the_terminal_shows_the_same(done: Path):
 
 
 def test_text_outside_the_markers_stays(done: Path, tmp_path: Path):
-    path, _ = copied(done, tmp_path)
+    copied(done, tmp_path)
+    path = written(tmp_path)
     (tmp_path / "page.md").write_text("# Mine\n\nabove\n\n<!-- scale -->\nold\n<!-- end of scale -->\n\nbelow\n")
     assert CliRunner().invoke(app, ["benchmark", str(path), "--tables"]).exit_code == 0
     text = (tmp_path / "page.md").read_text()
@@ -315,12 +355,13 @@ GRID = {"directions": [1, 2]}
         ({"data": {"drawn": DRAWN | {"report": {}}}}, r"data\.drawn\.report: found \{\}, expected"),
         ({"data": {"drawn": DRAWN | {"retrained": {"unkown": "tiny"}}}}, r"retrained: found 'unkown', expected one of"),
         ({"data": {"a/b": DRAWN}}, r"found 'a/b', expected a name"),
+        ({"results": None}, r"results: found nothing, expected a path"),
     ],
 )
 def test_one_clear_line(tmp_path: Path, changes: dict[str, Any], message: str):
     path = written(tmp_path, **changes)
     with pytest.raises(EffaceError, match=message) as caught:
-        configuration.load(path)
+        configuration.load(path, tiny=changes == {"results": None})
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
@@ -332,13 +373,19 @@ def test_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "data.orl.model.weights: " in (line := refused(str(SHIPPED), *settings)) and "--data" in line
     assert refused(str(SHIPPED), "--data", "lfw", *settings) == "--data: found 'lfw', expected one of: orl, people"
     kept = configuration.load(SHIPPED, (), ["people"])
-    running._readable("people", kept.data["people"])  # everybody who is named is there
+    assert kept.scale is not None
+    running._readable("people", kept.data["people"], kept.scale.people)  # everybody who is named is there
     with pytest.raises(EffaceError, match=r"data\.drawn: forget: found 'person-099'.*nearest name"):
         changed = DRAWN | {"tune": [["person-099"]]}
         small = configuration.load(written(tmp_path, data={"drawn": changed}))
         running.run(small, Results(small), 1, Quiet())
+    with pytest.raises(EffaceError, match=r"data\.drawn: forget: found 'person-098'"):
+        more = SMALL["scale"] | {"people": [*PEOPLE[8:11], "person-098"]}
+        small = configuration.load(written(tmp_path, scale=more))
+        running.run(small, Results(small), 1, Quiet())
 
 
+@pytest.mark.usefixtures("one_process")
 def test_the_shipped_configuration_runs_dry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("EFFACE_DATA", raising=False)
     arguments = ["--tiny", "--set", f"results={tmp_path / 'r'}", "--set", "attacks=[prototype]"]
@@ -397,6 +444,20 @@ def test_the_last_block_alone_gives_the_whole_networks_embeddings(done: Path):
             bench.target, request, generator
         )
         torch.testing.assert_close(bench.embed(unlearned), unlearned.embed(bench.crops.pixels), atol=1e-5, rtol=0)
+
+
+def test_an_attack_that_fails_does_not_cost_the_row(done: Path, tmp_path: Path):
+    from efface.benchmark.measuring import Bench, measure
+
+    attacks = [{"name": "relearning", "learning_rate": 1e30, "steps": [0, 3], "people": 1}]
+    path = written(tmp_path, attacks=["prototype", *attacks], results=str(done / "results"))
+    config = configuration.load(path)
+    task = rows.reported(config, Results(config), "drawn", "esc")
+    assert task is not None
+    group = measure(Bench(config.data["drawn"]), task)["groups"]["known"]
+    (told,) = group["failed"]
+    assert told.startswith("attacks on person-006, person-007, seed 0: step 2 of 3: found the loss")
+    assert group["numbers"]["forget"][TAR]["n"] == 2 and set(group["attacks"]) == {"prototype"}
 
 
 def test_the_page_of_nothing_is_empty(tmp_path: Path):

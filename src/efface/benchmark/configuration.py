@@ -219,9 +219,10 @@ def _tiny(given: dict[str, Any]) -> dict[str, Any]:
         "methods": few,
         "controls": controls[:1] if isinstance(controls, list) else controls,
         "variants": {},
-        "results": f"{given.get('results')}-tiny",
         "page": None,
     }
+    if given.get("results"):
+        over["results"] = f"{given['results']}-tiny"
     if given.get("scale"):
         over["scale"] = more | {"people": names[4:], "at_once": [1, 3], "one_after_another": 2}
     if given.get("photos"):

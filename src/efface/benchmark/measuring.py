@@ -117,8 +117,8 @@ def _rows(
 
 
 def measure(bench: Bench, task: Task) -> Content:
-    """The result of a row, by group: the caller adds what it is the result of. What a method refuses or ruins is
-    recorded in `failed`, set by set. Raises EffaceError for what is not the method's doing."""
+    """The result of a row, by group: the caller adds what it is the result of. What a method refuses or ruins, and what
+    attacks refuse of its model, is recorded in `failed`. Raises EffaceError for what is not the method's doing."""
     if task.kind == "references":
         return {"groups": {group: _references(bench, task, group) for group in task.sets}}
     if task.kind == "one_after_another":
@@ -148,14 +148,18 @@ def _group(bench: Bench, task: Task, group: str) -> Content:
                 failed.append(f"{', '.join(people)}, seed {seed}: {error}")
                 continue
             if number < task.attacked_sets and seed == task.seeds[0]:
-                attacked += _attacked(bench, task, "unlearned", unlearned, found)
+                try:
+                    attacked += _attacked(bench, task, "unlearned", unlearned, found)
+                except EffaceError as error:
+                    failed.append(f"attacks on {', '.join(people)}, seed {seed}: {error}")
     if not runs:
         return {"failed": failed, "numbers": None, "admissible": False}
     both = ([*bench.rows("original", bench.searches(people)), *rows] for (people, _), rows in runs.items())
     pooled = pool(both, _drawing())
     each = [_of_set(people, [rows for (one, _), rows in runs.items() if one == people]) for people in task.sets[group]]
     far = max(one[FAR] for one in each if one[FAR] is not None)
-    admissible = bool(pooled["equal_harm"]["admissible"]) and far <= MOST_FAR_OF_A_SET and not failed
+    admissible = bool(pooled["equal_harm"]["admissible"]) and far <= MOST_FAR_OF_A_SET
+    admissible = admissible and len(runs) == len(task.sets[group]) * len(task.seeds)
     return {
         "numbers": pooled["models"]["unlearned"],
         "drops": {g: {m: pooled["drops"][g][m] for m in RECOGNISED} for g in ("retain", "holdout", "neighbours")},

@@ -11,7 +11,7 @@ from typing import cast
 
 from efface import memory
 from efface.benchmark import rows
-from efface.benchmark.configuration import BenchmarkConfig, DataSet, completed
+from efface.benchmark.configuration import BenchmarkConfig, DataSet, People, completed
 from efface.benchmark.rows import Content, Results, Task
 from efface.errors import EffaceError
 from efface.faces.splits import check_request
@@ -29,7 +29,8 @@ def run(config: BenchmarkConfig, results: Results, processes: int, watcher: Watc
     if not missing:
         return ""
     needed = {name: data for name, data in config.data.items() if any(t.data == name for t in missing)}
-    given = {name: _readable(name, data) for name, data in needed.items()}
+    many = {config.scale.data: config.scale.people} if config.scale else {}
+    given = {name: _readable(name, data, many.get(name, ())) for name, data in needed.items()}
     lost: dict[str, str] = {}
     with watcher.track("rows of the benchmark", total) as tick, _crew(given) as crew:
         finished = done = _done(config, results)
@@ -83,8 +84,9 @@ def _waiting(config: BenchmarkConfig, results: Results, crew: "_Crew", lost: dic
     yield from sorted(free, key=lambda task: task.kind == "tune")
 
 
-def _readable(name: str, data: DataSet) -> DataSet:
-    """The data set with its paths completed. Raises EffaceError where something of it is not there."""
+def _readable(name: str, data: DataSet, more: People = ()) -> DataSet:
+    """The data set with its paths completed. Raises EffaceError where something of it is not there, or somebody of
+    its sets or of `more`."""
     source = f"data.{name}"
     found = completed(data, source)
     for key, path in (("model.weights", found.model.weights), ("detector", found.detector)):
@@ -92,7 +94,7 @@ def _readable(name: str, data: DataSet) -> DataSet:
             raise EffaceError(f"{source}.{key}: {path} does not exist; correct it, or leave {name} out with --data")
     try:
         people = found.faces.value.read().photos
-        for forget in (*found.tune, *(one for sets in found.report.values() for one in sets)):
+        for forget in (*found.tune, *(one for sets in found.report.values() for one in sets), more):
             check_request(people, forget, ())
     except EffaceError as error:
         raise EffaceError(f"{source}: {error}") from error

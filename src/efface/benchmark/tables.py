@@ -89,7 +89,7 @@ def _forgotten(
         lines.append((_title(name), _setting(config, results, data, name), *cells))
         if name == "original":
             lines += [
-                (_title(f"floor.{matcher}"), "", *(shown(numbers.get(m)) for _, m in columns.values()))
+                (_title(f"floor.{matcher}"), "", *(_entry({"forget": numbers}, *place) for place in columns.values()))
                 for matcher, numbers in result["floor"].items()
             ]
         if result.get("failed"):
