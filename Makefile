@@ -24,7 +24,6 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.people_pairs
 	$(BIN)/efface benchmark configs/benchmark/recognition.yaml $(if $(EFFACE_DATA),,--data people)
-	test -z "$$EFFACE_DATA" || $(BIN)/python -m benchmarks.recognition_orl report
 
 setup: $(READY)
 
