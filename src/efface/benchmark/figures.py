@@ -17,6 +17,8 @@ from efface.report.figures import FORGOTTEN, INK, OTHERS, PALE, PEOPLE, STRANGER
 
 MARKS = "osD^vPXh"
 """One for each method of a figure with curves, beside its colour."""
+NEAR = 0.2
+"""Floors whose TAR differs by less have one label."""
 FASTEST, LOWEST = 0.01, 0.05
 """Seconds, and strangers accepted of 1,000 pairs, below which a dot stands at the end of its axis."""
 NAMES = {"original": "original model", RETRAINED: "Retrain"}
@@ -75,11 +77,14 @@ def trade_off(found: Mapping[str, Mapping[str, Any]], title: str) -> bytes:
             harm.plot(max(0.0, *lost), line, "o", **look)
         if name not in NAMES:
             cost.plot(max(FASTEST, result["cost"]["processor_seconds"]), line, "o", **look)
-    for matcher, numbers in found.get("original", {}).get("floor", {}).items():
-        forgetting.axvline(numbers[TAR]["value"], color=FORGOTTEN, linewidth=1.1, linestyle=":", zorder=1)
+    floors = {n: numbers[TAR]["value"] for n, numbers in found.get("original", {}).get("floor", {}).items()}
+    together = len(floors) > 1 and max(floors.values()) - min(floors.values()) < NEAR
+    for matcher, value in floors.items():
+        forgetting.axvline(value, color=FORGOTTEN, linewidth=1.1, linestyle=":", zorder=1)
         look = {"fontsize": 7.5, "color": FORGOTTEN, "rotation": 0, "ha": "center", "va": "bottom"}
-        place = (numbers[TAR]["value"], len(order) - 0.35)
-        forgetting.annotate(matcher.replace("_", "\n"), place, annotation_clip=False, **look)
+        name = "both\nfloors" if together else matcher.replace("_", "\n")
+        if not together or value == max(floors.values()):
+            forgetting.annotate(name, (value, len(order) - 0.35), annotation_clip=False, **look)
     for axes, limit in ((strangers, 1e3 * MOST_FAR), (harm, MOST_DROP)):
         axes.axvspan(limit, 1e4, color=PALE, alpha=0.35, linewidth=0, zorder=0)
         axes.axvline(limit, color=STRANGERS, linewidth=0.9, linestyle="--", zorder=1)
