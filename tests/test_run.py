@@ -157,12 +157,12 @@ def test_output_folder_of_another_run(finished, tmp_path, refused):
 def test_a_folder_that_another_process_writes(tmp_path, refused):
     """While one run is at work, --resume of the same is refused; afterwards the first one's result is there."""
     out = tmp_path / "shared"
-    arguments = settings(out, method={"name": "dispersion", "steps": 2000})
+    arguments = settings(out, method={"name": "dispersion", "steps": 100000})
     process = start(*arguments)
     while not (tmp_path / "shared.partial" / "checkpoints").exists() and process.poll() is None:
         time.sleep(0.05)
     refused(
-        [*settings(out, method={"name": "dispersion", "steps": 2000}), "--resume"], out, "another run is writing it"
+        [*settings(out, method={"name": "dispersion", "steps": 100000}), "--resume"], out, "another run is writing it"
     )
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
