@@ -21,9 +21,13 @@ from efface.errors import EffaceError
 
 KINDS = (
     "methods.recognition",
+    "methods.diffusion",
     "metrics.recognition",
+    "metrics.diffusion",
     "attacks.recognition",
+    "attacks.diffusion",
     "models.recognition",
+    "models.diffusion",
     "faces.datasets",
     "recipes",
 )

@@ -1,0 +1,1 @@
+"""Methods that make an identity-conditioned diffusion model forget: one file = one method."""

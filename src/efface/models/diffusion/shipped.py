@@ -1,0 +1,133 @@
+"""The diffusion model that comes with efface, and every other that `efface train configs/train/diffusion.yaml` makes: a
+UNet of diffusers with the blocks of Stable Diffusion 1.5 (Rombach et al. 2022, arXiv 2112.10752), so 16 cross-attention
+layers of the same names, on latents of 8 × 8, conditioned on the shipped recogniser's embedding."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from efface.errors import EffaceError
+from efface.models.diffusion_model import DiffusionModel, Parts, Window
+from efface.models.latents import PatchLatents
+from efface.models.projector import Projector
+from efface.models.schedule import Schedule
+
+UNET, PROJECTOR, LATENTS, SCHEDULER = "unet.safetensors", "projector.safetensors", "latents.safetensors", "model.json"
+"""Files of a folder; the last holds the UNet's and the scheduler's configuration."""
+SCHEDULE = {
+    "_class_name": "DDIMScheduler",
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "num_train_timesteps": 1000,
+    "clip_sample": False,
+}
+"""The cosine schedule (Nichol and Dhariwal 2021, arXiv 2102.09672), and v as what the network predicts."""
+
+
+def unet_config(channels: tuple[int, ...], latents: int, side: int, width: int) -> dict[str, Any]:
+    """diffusers' configuration of a UNet with the blocks of Stable Diffusion 1.5. channels: of its four levels,
+    multiples of 16. latents: channels of the latent, `side` its side. width: of a token."""
+    cross = ("CrossAttnDownBlock2D",) * 3
+    return {
+        "sample_size": side,
+        "in_channels": latents,
+        "out_channels": latents,
+        "layers_per_block": 2,
+        "block_out_channels": list(channels),
+        "down_block_types": [*cross, "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", *(kind.replace("Down", "Up") for kind in cross)],
+        "cross_attention_dim": width,
+        "attention_head_dim": [max(1, c // 32) for c in channels],  # heads; diffusers' name misleads
+        "norm_num_groups": 16,
+    }
+
+
+def build(config: dict[str, Any]) -> nn.Module:
+    """A freshly initialised UNet."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    return UNet2DConditionModel(**config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShippedDiffusion(DiffusionModel):
+    """The diffusion model of efface: 128 px faces of people who never existed, drawn from an embedding; Apache-2.0."""
+
+    shipped: ClassVar = Path(__file__).parent / "weights" if (Path(__file__).parent / "weights").is_dir() else None
+    origin: ClassVar = "efface, efface train configs/train/diffusion.yaml, on rendered people"
+    licence: ClassVar = "Apache-2.0"
+    commercial: ClassVar = "yes"
+    embedding_size: ClassVar = 128
+    recogniser: ClassVar = "shipped"
+    size: ClassVar = 128
+    window: ClassVar = Window(left=8, top=12, side=112)
+    aligned: ClassVar = True
+    steps: ClassVar = 15
+    guidance: ClassVar = 2.0
+
+    def load(self, weights: Path) -> Parts:
+        """Read a folder that `save` or a training wrote."""
+        told = _json(weights / SCHEDULER)
+        unet = build(told["unet"])
+        projector, latents = Projector(**told["projector"]), PatchLatents(**told["latents"])
+        for module, name in ((unet, UNET), (projector, PROJECTOR), (latents, LATENTS)):
+            _fill(module, weights / name)
+        return Parts(unet, projector, latents, Schedule.of(told["scheduler"], str(weights / SCHEDULER)))
+
+    def save(self, parts: Parts, folder: Path, source: Path, changed: Iterable[str] = (), **extra: str) -> list[Path]:
+        """Write the whole model; weights as float16 but for those of a few numbers, as they ship."""
+        raise NotImplementedError
+
+
+def write(
+    parts: Parts, folder: Path, half: bool = False, names: Iterable[str] | None = None, **metadata: str
+) -> list[Path]:
+    """Write the model into an existing folder. half: matrices as float16. names: the UNet's tensors of these names are
+    also written alone, as changed.safetensors."""
+    told = {
+        "unet": {k: v for k, v in parts.unet.config.items() if not k.startswith("_")},
+        "projector": parts.projector.sizes,
+        "latents": {"patch": parts.autoencoder.patch, "channels": parts.autoencoder.channels},
+        "scheduler": dict(parts.schedule.config),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for module, name in ((parts.unet, UNET), (parts.projector, PROJECTOR), (parts.autoencoder, LATENTS)):
+        tensors = {k: v.half() if half and v.dim() > 1 else v for k, v in module.state_dict().items()}
+        safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, folder / name, metadata)
+    (folder / SCHEDULER).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return [folder / name for name in (UNET, PROJECTOR, LATENTS, SCHEDULER)]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EffaceError(
+            f"{path}: cannot be read ({error}), expected the {SCHEDULER} of a model that efface trained; name its "
+            "folder"
+        ) from error
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    """Load a file's tensors, as float32, into a network of the same names and shapes."""
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except Exception as error:  # the library raises its own kinds
+        raise EffaceError(f"{path}: cannot be read as safetensors ({error}); fetch it again") from error
+    wanted = module.state_dict()
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        found = "is missing" if name in wanted else "is not the network's"
+        raise EffaceError(f"{path}: the tensor {name} {found}; fetch the file again")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise EffaceError(
+                f"{path}: {name}: found {list(tensor.shape)}, expected {list(wanted[name].shape)}; fetch it again"
+            )
+    module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()})
