@@ -1,5 +1,6 @@
 """What a method for an identity-conditioned diffusion model is given."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,12 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.identities)
+
+    def take(self, indices: Sequence[int] | Tensor) -> "Faces":
+        """The photos at these positions, in this order."""
+        index = torch.as_tensor(indices, dtype=torch.long)
+        identities = tuple(self.identities[i] for i in index.tolist())
+        return Faces(self.pictures[index], self.embeddings[index], identities)
 
     def people(self) -> tuple[str, ...]:
         """Distinct identities in order of first appearance."""
