@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class PatchLatents(nn.Module):
     """Pictures [n, 3, side, side] in −1 … 1 <-> latents [n, channels, side / patch, side / patch].
 
-    Each channel is divided by `scale`, a power of its standard deviation, so that fine detail (small numbers) is neither
-    drowned by noise at once nor as loud as the outlines, and the mean square over all channels is 1.
+    Each channel is divided by `scale`, a power of its standard deviation, so that fine detail (small numbers) is
+    neither drowned by noise at once nor as loud as the outlines, and the mean square over all channels is 1.
     """
 
     def __init__(self, patch: int = 16, channels: int = 48) -> None:

@@ -1,4 +1,5 @@
-"""From a face embedding to the tokens that a denoising network attends to: a small text encoder whose text is a face."""
+"""From a face embedding to the tokens that a denoising network attends to: a small text encoder whose text is a
+face."""
 
 import torch
 from torch import Tensor, nn

@@ -57,7 +57,8 @@ class Schedule:
                 "scheduler that the model was trained for"
             )
         known = {k: v for k, v in config.items() if k in DDIMScheduler().config}
-        return cls(dict(config), DDIMScheduler.from_config(known).alphas_cumprod.float())
+        same: Any = DDIMScheduler.from_config(known)
+        return cls(dict(config), same.alphas_cumprod.float())
 
     def parts(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """(√ᾱ_t, √(1 − ᾱ_t)) of timesteps int64 [n], shaped to be multiplied with `like` [n, ...]."""
@@ -122,6 +123,6 @@ class Schedule:
         known |= {"prediction_type": "epsilon", "timestep_spacing": "trailing"}
         for fixed in ("clip_sample", "thresholding", "rescale_betas_zero_snr"):
             known.pop(fixed, None)
-        solver = DPMSolverMultistepScheduler.from_config(known)
+        solver: Any = DPMSolverMultistepScheduler.from_config(known)
         solver.set_timesteps(steps)
         return solver

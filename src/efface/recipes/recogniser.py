@@ -229,7 +229,7 @@ class _Loop:
         self.labels = self.faces.labels()
         self.classes = len(self.faces.people())
         self.state = PartialState()
-        self.half = _half(self.recipe.precision, self.target.device)
+        self.half = in_bf16(self.recipe.precision, self.target.device)
         self.models = {"last": self.target}
         if self.recipe.average:
             mean = copy.deepcopy(self.target.network).requires_grad_(False)
@@ -354,7 +354,7 @@ def _follow(mean: nn.Module, network: nn.Module, decay: float) -> None:
             a.copy_(b)
 
 
-def _half(precision: str, device: torch.device) -> bool:
+def in_bf16(precision: str, device: torch.device) -> bool:
     """Whether the network computes in bf16."""
     if precision != "auto":
         return precision == "bf16"
