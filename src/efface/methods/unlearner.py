@@ -34,11 +34,15 @@ class Unlearner(ABC):
     """Source: authors, year, arXiv number or venue; "ours" where it is."""
     control: ClassVar[bool] = False
     """True for what is not meant to forget (noise, head-only edits): it must not lower unseen TAR."""
-    objective: ClassVar[Literal["pair_cosine", "head_accuracy", "none"]]
-    """What the method itself lowers on the seen photos of the forgotten: their mean pairwise cosine, or the accuracy
-    of the classifier head on them. The contract tests hold it to that."""
+    objective: ClassVar[
+        Literal["pair_cosine", "head_accuracy", "anchor_noise", "nobody_noise", "denoising_error", "none"]
+    ]
+    """What the method itself moves on the seen photos of the forgotten. Of a recogniser: their mean pairwise cosine, or
+    the accuracy of the classifier head on them, falls. Of a diffusion model: the noise predicted for them goes towards
+    what the original predicts for their anchor, or for nobody (the unconditional branch), or its error on their own
+    pictures grows. The contract tests hold it to that."""
 
     @abstractmethod
-    def unlearn(self, target: Any, request: Request, generator: torch.Generator) -> Any:
-        """A new target without the forgotten people. `target` is never changed; every random draw is from `generator`
-        (CPU)."""
+    def unlearn(self, target: Any, request: Any, generator: torch.Generator) -> Any:
+        """A new target without the forgotten people of the request: `Request` for a recogniser, `DrawRequest` for a
+        diffusion model. `target` is never changed; every random draw is from `generator` (CPU)."""

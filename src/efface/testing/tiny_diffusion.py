@@ -34,7 +34,9 @@ def tiny_parts(seed: int = 0) -> Parts:
 
 def tiny_target(seed: int = 0) -> DiffusionTarget:
     """The tiny model with the recogniser that comes with efface (128-d)."""
-    recogniser = RecognitionTarget.load("shipped", ShippedRecogniser.shipped)
+    weights = ShippedRecogniser.shipped
+    assert weights is not None
+    recogniser = RecognitionTarget.load("shipped", weights)
     return DiffusionTarget(ShippedDiffusion(), tiny_parts(seed), recogniser)
 
 
