@@ -3,23 +3,31 @@
 import dataclasses
 import os
 import re
+from abc import ABC
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PlainValidator, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, PositiveInt, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from efface import registry
 from efface.errors import EffaceError
+from efface.methods.anchors import Anchors
 
 ENTRIES = ("model", "faces", "method", "judge", "retrained", "validation")
 """Keys that hold an entry of a registry."""
 
 PATHS = ("path", "pairs", "weights", "detector", "out")
 """Keys that hold a path."""
+
+WEIGHTS = {
+    "models.recognition": "the path of a checkpoint",
+    "models.diffusion": "the folder of its weights, which this installation came without",
+}
+"""What is expected of a model's weights where nothing was given."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +75,23 @@ def named(kind: str, found: Any, weights: bool = True) -> Named:
     if kind.startswith("models") and weights:
         checkpoint = fields.pop("weights", cls.shipped)
         if not isinstance(checkpoint, str | Path):
-            raise at("weights", checkpoint, "the path of a checkpoint")
+            raise at("weights", checkpoint, WEIGHTS[kind])
     return Named(name, _validate(cls, fields), None if checkpoint is None else Path(checkpoint))
 
 
-def _attacks(found: Any) -> tuple[Named, ...]:
-    """What `attacks` says: `all`, or a list of names and of mappings as for a method."""
-    kind = "attacks.recognition"
-    given = list(registry.names(kind)) if found == "all" else found
-    if not isinstance(given, list | tuple):
-        raise PydanticCustomError("attacks", "all, or a list of names; see `efface attacks`")
-    attacks = tuple(named(kind, one) for one in given)
-    if len({one.name for one in attacks}) < len(attacks):
-        raise PydanticCustomError("attacks", "each attack once")
-    return attacks
+def attempts(kind: str) -> Any:
+    """A pydantic type, what `attacks` says: `all`, or a list of names and of mappings as for a method."""
 
+    def read(found: Any) -> tuple[Named, ...]:
+        given = list(registry.names(kind)) if found == "all" else found
+        if not isinstance(given, list | tuple):
+            raise PydanticCustomError("attacks", "all, or a list of names; see `efface attacks`")
+        attacks = tuple(named(kind, one) for one in given)
+        if len({one.name for one in attacks}) < len(attacks):
+            raise PydanticCustomError("attacks", "each attack once")
+        return attacks
 
-Attacks = Annotated[tuple[Named, ...], PlainValidator(_attacks)]
-"""A pydantic type: what `attacks` says."""
+    return Annotated[tuple[Named, ...], PlainValidator(read)]
 
 
 def part(cls: type[Any]) -> Any:
@@ -116,26 +123,24 @@ def _validate(cls: type[Any], fields: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One run: who is forgotten, from which model, by which method, and where the result goes."""
+class AnyRun(ABC):
+    """What every run is told: who is forgotten, from which model, by which method, and where the result goes."""
 
-    model: entry("models.recognition")  # pyright: ignore[reportInvalidTypeForm]
-    """The recogniser to unlearn from: `name`, `weights`, and the fields of `efface models NAME`."""
+    model: Any
+    """The model to unlearn from: `name`, `weights`, and the fields of `efface models NAME`."""
     faces: entry("faces.datasets")  # pyright: ignore[reportInvalidTypeForm]
     """The photos: `name` and the fields of `efface datasets NAME`."""
     forget: tuple[str, ...] = ()
     """Identities to forget, by their name in the data set."""
     retain: tuple[str, ...] = ()
     """Identities whose seen photos the method may use; empty: as the protocol divides the others (5 of 9)."""
-    method: entry("methods.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    method: Any = None
     """The unlearning method: `name` and the fields of `efface methods NAME`."""
     detector: Path | None = None
     """Folder with the face detector's pnet.pt, rnet.pt and onet.pt; not needed for photos that are aligned."""
     judge: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """A second recogniser, never part of any loss, that scores the same photos."""
-    retrained: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
-    """The reference trained without the forgotten people, where there is one."""
-    attacks: Attacks = ()
+    """A second recogniser, never part of any loss, that scores the same faces."""
+    attacks: Any = ()
     """Attempts to bring the forgotten back: `all`, or a list of names, each with its fields (`efface attacks NAME`)."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of every random draw."""
@@ -146,7 +151,43 @@ class RunConfig:
 
     def plain(self) -> dict[str, Any]:
         """As it stands in YAML: nothing but strings, numbers, lists and mappings."""
-        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return plain(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(AnyRun):
+    """A run on a recogniser."""
+
+    model: entry("models.recognition")  # pyright: ignore[reportInvalidTypeForm]
+    method: entry("methods.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    attacks: attempts("attacks.recognition") = ()  # pyright: ignore[reportInvalidTypeForm]
+    retrained: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """The reference trained without the forgotten people, where there is one."""
+    kind: Literal["recognition"] = "recognition"
+    """What kind of model is unlearned from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig(AnyRun):
+    """A run on an identity-conditioned diffusion model."""
+
+    model: entry("models.diffusion")  # pyright: ignore[reportInvalidTypeForm]
+    method: entry("methods.diffusion") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    attacks: attempts("attacks.diffusion") = ()  # pyright: ignore[reportInvalidTypeForm]
+    anchor: part(Anchors) = field(default_factory=Anchors)  # pyright: ignore[reportInvalidTypeForm]
+    """Who is drawn in place of the forgotten: the fields of `methods.anchors.Anchors`."""
+    one_after_another: bool = False
+    """Several people are forgotten one after another, each from the model that forgot the ones before."""
+    draws: PositiveInt = 8
+    """Pictures that are generated of each person, by each model."""
+    people: PositiveInt = 20
+    """Retained people, and held-out people, of whom pictures are generated, at most."""
+    kind: Literal["diffusion"] = "diffusion"
+    """What kind of model is unlearned from."""
+
+
+CONFIGS = {"recognition": RunConfig, "diffusion": DiffusionConfig}
+"""What `kind` says -> what such a run is told."""
 
 
 def plain(value: Any) -> Any:
@@ -155,14 +196,19 @@ def plain(value: Any) -> Any:
         return value.plain()
     if isinstance(value, Path):
         return str(value)
+    if dataclasses.is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(one) for key, one in value.items()}
     return [plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def parse(given: Mapping[str, Any], source: str) -> RunConfig:
+def parse(given: Mapping[str, Any], source: str) -> RunConfig | DiffusionConfig:
     """The one validator. `source` names where `given` came from, for the error."""
-    return parse_as(RunConfig, expanded(given, source), source)
+    kind = given.get("kind", "recognition")
+    if kind not in CONFIGS:
+        raise EffaceError(f"{source}: kind: found {kind!r}, expected one of: {', '.join(CONFIGS)}")
+    return parse_as(CONFIGS[kind], expanded(given, source), source)
 
 
 def parse_as(cls: type[Any], given: Mapping[str, Any], source: str) -> Any:
@@ -178,7 +224,7 @@ def load(
     settings: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     tiny: bool = False,
-) -> RunConfig:
+) -> RunConfig | DiffusionConfig:
     """Read the YAML file (if any), lay the command line's own options over it, then `--set a.b=c`, then validate.
 
     tiny: keep the method and its settings but run it for a few steps on drawn people and the tiny model.
@@ -222,20 +268,24 @@ def read_yaml(
 def _tiny(given: dict[str, Any]) -> dict[str, Any]:
     """The dry run of a configuration: seconds on one core, with nothing from outside."""
     given = {k: v for k, v in given.items() if k not in ("detector", "judge", "retrained", "retain")}
+    diffusion = given.get("kind") == "diffusion"
     given |= {
         "model": {"name": "tiny"},
-        "faces": {"name": "drawn", "people": 40},
+        "faces": {"name": "drawn", "people": 16 if diffusion else 40},
         "forget": ["person-000", "person-001"],
     }
-    method = given.get("method")
+    if diffusion:
+        given |= {"draws": 2, "people": 3}
+    method, kind = given.get("method"), f"methods.{given.get('kind', 'recognition')}"
     method = {"name": method} if isinstance(method, str) else method
-    if isinstance(method, dict) and method.get("name") in registry.names("methods.recognition"):
-        has = {f.name for f in registry.describe("methods.recognition", method["name"]).fields}
-        given["method"] = method | {k: v for k, v in {"steps": 5, "epochs": 1}.items() if k in has}
+    if isinstance(method, dict) and kind in registry.KINDS and method.get("name") in registry.names(kind):
+        has = {f.name for f in registry.describe(kind, method["name"]).fields}
+        few = {"steps": 2, "batch": 4} if diffusion else {"steps": 5, "epochs": 1}
+        given["method"] = method | {k: v for k, v in few.items() if k in has}
     return given
 
 
-def dump(config: RunConfig | Named) -> str:
+def dump(config: AnyRun | Named) -> str:
     """The configuration as YAML that `load` reads back."""
     return yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
 
@@ -318,6 +368,9 @@ def _one_line(error: ValidationError, source: str) -> str:
     """Source, key, what was found, what was expected: the first mistake, and how many more there are."""
     first, *more = error.errors()
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
+    others = f" (and {len(more)} more)" if more else ""
+    if first["type"] == "value_error":  # the dataclass says itself what was found and what was expected
+        return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')}{others}"
     found = "nothing" if first["type"] == "missing" or first["input"] is None else repr(first["input"])[:80]
     expected = (
         f"it; give it in YAML or as {_option(key)}"
@@ -326,4 +379,4 @@ def _one_line(error: ValidationError, source: str) -> str:
     )
     for said, better in PLAINER.items():
         expected = re.sub(said, better, expected)
-    return f"{source}: {key}: found {found}, expected {expected}" + (f" (and {len(more)} more)" if more else "")
+    return f"{source}: {key}: found {found}, expected {expected}{others}"

@@ -46,6 +46,8 @@ class Session:
     """Crops that went through the loss, resumed ones included."""
     trainable_parameters: int = 0
     """Values that the optimiser may change, the largest of all stages."""
+    curves: list[dict[str, list[float]]] = field(default_factory=list)
+    """Of each stage, the terms of the loss: name -> a value for every step, resumed ones included."""
     seconds: float = 0.0
     """Wall-clock time of the block, that of interrupted processes included."""
     began: float = field(default_factory=time.perf_counter)
@@ -116,6 +118,7 @@ def fit(
     parted: bool = False,
     schedule: Callable[[int], float] | None = None,
     each: Callable[[int, Tensor], None] | None = None,
+    clip: float | None = None,
 ) -> None:
     """Minimise the sum of the loss terms, in place.
 
@@ -130,6 +133,7 @@ def fit(
     same whole batch, and `spread` divides the work.
     schedule: schedule(step from 0) -> factor of the optimiser's rates.
     each: each(steps done, the loss) is called after every step, before its checkpoint.
+    clip: the largest norm of all gradients together; longer ones are shortened to it.
     Raises EffaceError when a loss is not finite.
     """
     together = _current.get() is not None and PartialState().num_processes > 1
@@ -145,6 +149,8 @@ def fit(
     module.train(train_mode)
     state = _read(path, current.watcher) if path and path.exists() else None
     start, images = (state["step"], state["images"]) if state else (0, 0)
+    curve: dict[str, list[float]] = state.get("curve", {}) if state else {}
+    current.curves.append(curve)
     if state:
         module.load_state_dict(state["module"])
         for one, kept in zip(optimisers, state["optimisers"], strict=True):
@@ -174,8 +180,12 @@ def fit(
             accelerator.backward(total)
             if together:
                 _average_gradients(accelerator, trained)
+            if clip is not None:
+                nn.utils.clip_grad_norm_(trained, clip)
             for one in optimisers:
                 one.step()
+            for name, term in terms.items():
+                curve.setdefault(name, []).append(float(term.detach()))
             images += len(batch[0]) * (accelerator.num_processes if together and parted else 1)
             tick(1)
             if each:
@@ -190,6 +200,7 @@ def fit(
                         "generator": generator.get_state(),
                         "step": step + 1,
                         "images": images,
+                        "curve": curve,
                         "seconds": time.perf_counter() - current.began,
                     },
                 )

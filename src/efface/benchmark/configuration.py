@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeInt, PlainValidator, PositiveInt, TypeAda
 from pydantic_core import PydanticCustomError
 
 from efface import config, registry
-from efface.config import Attacks, Named, at, entry, named, part
+from efface.config import Named, at, attempts, entry, named, part
 from efface.errors import EffaceError
 
 METHODS = "methods.recognition"
@@ -125,7 +125,7 @@ class BenchmarkConfig:
     """Methods without tuning: reported as they are given."""
     variants: dict[str, entry(METHODS)] = dataclasses.field(default_factory=dict)  # pyright: ignore
     """Title -> a method with other fields, reported as it is given, without tuning and attacks."""
-    attacks: Attacks = ()
+    attacks: attempts("attacks.recognition") = ()  # pyright: ignore[reportInvalidTypeForm]
     """Attempts to bring the forgotten back, each with its budget."""
     attacked_sets: PositiveInt = 1
     """They are tried on so many sets of each group that is reported, with the first seed."""
