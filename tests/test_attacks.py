@@ -25,7 +25,7 @@ from efface.attacks.recognition.quantisation import Quantisation, rounded
 from efface.attacks.recognition.relearning import Relearning
 from efface.attacks.recognition.streisand import Streisand
 from efface.attacks.recognition.view_averaging import ViewAveraging
-from efface.attacks.views import shifted
+from efface.faces.views import shifted
 from efface.errors import EffaceError
 from efface.metrics.audit import audit, pool
 from efface.metrics.protocol import SEARCHES, Evaluation

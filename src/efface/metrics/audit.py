@@ -114,7 +114,7 @@ def _complete(groups: dict[str, dict[str, Any]], metrics: Mapping[str, Metric]) 
     """A group with nobody in it has all its numbers, and they are null."""
     for key, metric in metrics.items():
         for group in metric.groups:
-            groups.setdefault(group, {}).setdefault(key, _number([], metric, 0))
+            groups.setdefault(group, {}).setdefault(key, figure([], metric, 0))
 
 
 def _thresholds(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
@@ -142,11 +142,11 @@ def conclude(rows: Sequence[Row], generator: torch.Generator) -> dict[str, Any]:
         if metric.startswith(ATTACKS):
             name, _, number = metric.removeprefix(ATTACKS).partition(".")
             numbers = attacks.setdefault(name, {}).setdefault(group, {}).setdefault(number, {})
-            numbers[model] = _number(members, None, seed)
+            numbers[model] = figure(members, None, seed)
             continue
         home = floor if model.startswith(FLOOR) else models
         numbers = home.setdefault(model.removeprefix(FLOOR), {}).setdefault(group, {})
-        numbers[metric] = _number(members, metrics.get(metric), seed)
+        numbers[metric] = figure(members, metrics.get(metric), seed)
     fallen = drops(models, metrics)
     people = [row for row in rows if not row.model.startswith(FLOOR)]
     return {
@@ -159,7 +159,7 @@ def conclude(rows: Sequence[Row], generator: torch.Generator) -> dict[str, Any]:
     }
 
 
-def _number(rows: Sequence[Row], metric: Metric | None, seed: int) -> dict[str, Any]:
+def figure(rows: Sequence[Row], metric: Metric | None, seed: int) -> dict[str, Any]:
     """{value, low, high, n, n_trials} of one group. `n` counts people with at least one trial; without any value the
     number is null."""
     shared = metric is not None and metric.pairs_of_people
@@ -177,6 +177,12 @@ def _number(rows: Sequence[Row], metric: Metric | None, seed: int) -> dict[str, 
 def pool(runs: Iterable[Iterable[Row]], generator: torch.Generator) -> dict[str, Any]:
     """Several sets and seeds as one audit: a person's number is the mean over the runs in which it was measured in that
     group, a group's the mean over its people (protocol, line 14). Returns what `conclude` returns."""
+    return conclude(averaged(runs), generator)
+
+
+def averaged(runs: Iterable[Iterable[Row]]) -> list[Row]:
+    """The rows of several runs as those of one: a person's number is the mean over the runs in which it was measured in
+    that group."""
     collected: dict[tuple[str, str, str, str], list[Row]] = {}
     for run in runs:
         for row in run:
@@ -187,4 +193,4 @@ def pool(runs: Iterable[Iterable[Row]], generator: torch.Generator) -> dict[str,
         mean = math.fsum(values) / len(values) if values else None
         counted = [row.n_trials for row in same if row.value is not None or not values]
         rows.append(Row(model, group, person, metric, mean, sum(counted)))
-    return conclude(rows, generator)
+    return rows

@@ -1,20 +1,24 @@
-"""What every number of the audit is: a frozen dataclass in `metrics/recognition/`, one file a number."""
+"""What every number of the audit is: a frozen dataclass in `metrics/recognition/` or `metrics/diffusion/`, one file a
+number."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from efface import registry
-from efface.metrics.protocol import GROUPS, ByPerson, Evaluation
+from efface.metrics.protocol import GROUPS, ByPerson
 
 FARS = (1e-2, 1e-3, 1e-4)
 """False accept rates of the default audit."""
 FPIRS = (1e-2, 1e-3)
 """False positive identification rates of the default audit."""
 
+Measured = TypeVar("Measured")
+"""What a number is measured on: `protocol.Evaluation`, or `drawings.Drawings`."""
 
-class Metric(ABC):
+
+class Metric(ABC, Generic[Measured]):
     """A number that is measured person by person. Fields are what varies: a rate, a rank."""
 
     groups: ClassVar[tuple[str, ...]] = GROUPS
@@ -26,6 +30,8 @@ class Metric(ABC):
     pairs_of_people: ClassVar[bool] = False
     """True where every trial is of two people and counts for both: the group's value is the share of all trials
     instead of the mean over people, and its trials are half the sum over people."""
+    by_judges: ClassVar[bool] = True
+    """False for a number that does not depend on the recogniser that scores."""
     audited: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     """The fields of each instance that is in every audit."""
 
@@ -35,7 +41,7 @@ class Metric(ABC):
         """The number's name in audit.json, for example `tar@far=1e-3`."""
 
     @abstractmethod
-    def measure(self, evaluation: Evaluation, group: str) -> ByPerson:
+    def measure(self, evaluation: Measured, group: str) -> ByPerson:
         """The number for each person of one of its groups."""
 
 
@@ -48,9 +54,8 @@ def rate_text(rate: float) -> str:
     return format(Decimal(repr(rate)), "e")
 
 
-def audited_metrics() -> dict[str, Metric]:
-    """Key -> metric, for all that is in every audit: what the registry lists, plug-ins included."""
-    kind = "metrics.recognition"
+def audited_metrics(kind: str = "metrics.recognition") -> dict[str, Metric]:
+    """Key -> metric, for all of a kind that is in every audit: what the registry lists, plug-ins included."""
     classes = [registry.get(kind, name) for name in registry.names(kind)]
     metrics = [cls(**fields) for cls in classes for fields in cls.audited]
     return {metric.key: metric for metric in metrics}

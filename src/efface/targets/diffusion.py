@@ -2,7 +2,7 @@
 `recognise`, for batches of any size."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,17 @@ from efface.faces.alignment import alignment_of, warp
 from efface.faces.crops import SIZE
 from efface.faces.detection import Detector
 from efface.faces.framing import template_in
+from efface.models import layout
 from efface.models.diffusion_model import DiffusionModel, Parts, frozen
+from efface.models.weights import save
 from efface.progress import Tick
 from efface.targets.recognition import RecognitionTarget
 
 CPU = torch.device("cpu")
 BATCH = 64
 """Pictures that are drawn at once."""
+Weighted = Sequence[tuple[float, Tensor]]
+"""A sum of predictions: (weight, tokens [n, k, c]) of each."""
 
 
 @dataclass
@@ -44,14 +48,30 @@ class DiffusionTarget:
 
     @classmethod
     def load(
-        cls, name: str, weights: Path, device: torch.device = CPU, detector: Detector | None = None, **fields: Any
+        cls,
+        name: str,
+        weights: Path,
+        device: torch.device = CPU,
+        detector: Detector | None = None,
+        changed: Path | None = None,
+        **fields: Any,
     ) -> "DiffusionTarget":
-        """The registered model `name` from a folder of its layout. Raises EffaceError as its `load` does."""
+        """The registered model `name` from a folder of its layout, or from a hub id. changed: a `changed.safetensors`
+        that is laid over it. Raises EffaceError as its `load` does."""
+        layout.require_diffusers()
         spec: DiffusionModel = registry.get("models.diffusion", name)(**fields)
         file = spec.recogniser_weights(weights)
         kind = registry.get("models.recognition", spec.recogniser)
         recogniser = RecognitionTarget.load(spec.recogniser, file or kind.shipped, device)
-        return cls(spec, spec.load(weights), recogniser, detector, device, weights)
+        if recogniser.spec.embedding_size != spec.embedding_size:
+            raise EffaceError(
+                f"{file or spec.recogniser}: found a recogniser of {recogniser.spec.embedding_size} dimensions, "
+                f"expected {spec.embedding_size}, by which {name} is conditioned; give the one that belongs to the model"
+            )
+        parts = spec.load(weights)
+        if changed is not None:
+            layout.lay_over(parts.unet, changed)
+        return cls(spec, parts, recogniser, detector, device, weights)
 
     def clone(self) -> "DiffusionTarget":
         """An independent copy of the UNet, every parameter requiring no gradient yet; the other parts, which no method
@@ -95,16 +115,23 @@ class DiffusionTarget:
         return torch.randn((count, *self.latent_shape()), generator=generator).to(self.device)
 
     def guided(self, tokens: Tensor, guidance: float | None = None) -> Callable[[Tensor, Tensor], Tensor]:
-        """noise(z, t) with classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598, equation 6, in the form
-        ε_u + s·(ε_c − ε_u)); None: the model's own scale, 1: none. Row i of z goes with tokens i."""
+        """noise(z, t) with classifier-free guidance; row i of z goes with tokens i."""
+        return self.summed(self.weighted(tokens, guidance))
+
+    def weighted(self, tokens: Tensor, guidance: float | None = None) -> Weighted:
+        """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598, equation 6, in the form ε_u + s·(ε_c − ε_u))
+        as a sum: (1 − s)·ε_u + s·ε_c. guidance: s; None: the model's own, 1: none."""
         scale = self.spec.guidance if guidance is None else guidance
-        if scale == 1:
-            return lambda z, t: self.noise(z, t, tokens)
-        both = torch.cat([self.unconditioned(len(tokens)), tokens])
+        return [(1.0, tokens)] if scale == 1 else [(1 - scale, self.unconditioned(len(tokens))), (scale, tokens)]
+
+    def summed(self, parts: Weighted) -> Callable[[Tensor, Tensor], Tensor]:
+        """noise(z, t) = Σ weight · ε(z, t, tokens), all tokens in one batch."""
+        everything = torch.cat([tokens for _, tokens in parts])
+        count = len(parts)
 
         def noise(z: Tensor, t: Tensor) -> Tensor:
-            nobody, someone = self.noise(torch.cat([z, z]), torch.cat([t, t]), both).chunk(2)
-            return nobody + scale * (someone - nobody)
+            found = self.noise(z.repeat(count, 1, 1, 1), t.repeat(count), everything).chunk(count)
+            return sum((weight * each for (weight, _), each in zip(parts, found, strict=True)), torch.zeros_like(z))
 
         return noise
 
@@ -125,14 +152,31 @@ class DiffusionTarget:
         steps, guidance: of the sampling; None: the model's own. tick: told 1 after each picture.
         """
         tokens = self.condition(embeddings).repeat_interleave(n, dim=0)
-        z = self.draw(len(tokens), generator)
-        found = []
-        for some, noise in zip(tokens.split(BATCH), z.split(BATCH), strict=True):
-            latents = self.parts.schedule.sample(self.guided(some, guidance), noise, steps or self.spec.steps)
-            found.append(self.decode(latents))
+        parts = self.weighted(tokens, guidance)
+        return self.draw_from(parts, self.draw(len(tokens), generator), steps=steps, tick=tick)
+
+    @torch.no_grad()
+    def draw_from(
+        self,
+        parts: Weighted,
+        z: Tensor,
+        *,
+        steps: int | None = None,
+        strength: float = 1.0,
+        tick: Tick | None = None,
+    ) -> Tensor:
+        """Pictures uint8 [n, 3, size, size] of a sum of predictions (`summed`, tokens [n, k, c] each), every one from its
+        own latent z [n, c, h, w]: unit noise, or where `strength` is below 1 a picture's latent that is noised so far
+        (`Schedule.sample`)."""
+        pictures = []
+        for first in range(0, len(z), BATCH):
+            rows = slice(first, first + BATCH)
+            noise = self.summed([(weight, tokens[rows]) for weight, tokens in parts])
+            latents = self.parts.schedule.sample(noise, z[rows], steps or self.spec.steps, strength)
+            pictures.append(self.decode(latents))
             if tick:
-                tick(len(some))
-        return torch.cat(found) if found else torch.empty((0, 3, self.spec.size, self.spec.size), dtype=torch.uint8)
+                tick(len(latents))
+        return torch.cat(pictures) if len(z) else torch.empty((0, 3, *(self.spec.size,) * 2), dtype=torch.uint8)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -176,7 +220,26 @@ class DiffusionTarget:
                 crops[i] = torch.from_numpy(crop.copy()).permute(2, 0, 1)
         return crops, found
 
-    def save(self, folder: Path, changed: Iterable[str] = (), **extra: str) -> list[Path]:
-        """Write `folder` in the layout that the model came in; see `DiffusionModel.save`."""
+    def changes(self, original: "DiffusionTarget") -> tuple[str, ...]:
+        """Names of the UNet's tensors that differ from the original's."""
+        before = original.parts.unet.state_dict()
+        return tuple(n for n, tensor in self.parts.unet.state_dict().items() if not torch.equal(tensor, before[n]))
+
+    def save(self, folder: Path, changed: Iterable[str] = (), whole: bool = True, **extra: str) -> list[Path]:
+        """Write `folder`, which appears when all is in it, in the layout that the model came in; returns the files.
+
+        changed: names of the UNet's tensors that differ from the original's (`changes`): where they are fewer than
+        all, they are also written alone, as `changed.safetensors`. whole: false writes only those. extra: for the
+        headers. Raises EffaceError where the folder is taken or the disk refuses; nothing is left behind then.
+        """
         assert self.weights is not None
-        return self.spec.save(self.parts, folder, self.weights, changed, **extra)
+        state = self.parts.unet.state_dict()
+        alone = {name: state[name] for name in changed}
+        if not whole and not alone:
+            raise EffaceError("changed: found no tensor that differs, expected some to write; save the whole model")
+        with layout.whole(folder) as partial:
+            if whole:
+                self.spec.save(self.parts, partial, self.weights, **extra)
+            if alone and (len(alone) < len(state) or not whole):
+                save(partial / layout.CHANGED, alone, {"model": self.spec.name, "format": "pt", **extra})
+        return sorted(path for path in folder.rglob("*") if path.is_file())

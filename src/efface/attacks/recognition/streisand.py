@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from efface.attacks.attack import Attack, Group, Outcome, Subject
-from efface.attacks.views import DIRECTIONS, shifted
+from efface.faces.views import DIRECTIONS, shifted
 from efface.targets.cosines import paired_cosines, unit_rows
 
 

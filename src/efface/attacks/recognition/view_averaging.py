@@ -16,7 +16,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from efface.attacks.attack import Attack, Outcome, Subject, recognised
-from efface.attacks.views import DIRECTIONS, shifted
+from efface.faces.views import DIRECTIONS, shifted
 from efface.metrics.protocol import Evaluation
 
 

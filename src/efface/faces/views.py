@@ -1,4 +1,4 @@
-"""Other views of a crop that an attacker can make of it."""
+"""Other views of a crop."""
 
 import torch
 from torch import Tensor

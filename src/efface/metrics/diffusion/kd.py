@@ -1,0 +1,32 @@
+"""How far a group's pictures are from others, as distributions: the kernel distance (Bińkowski et al. 2018, arXiv
+1801.01401), on the features that enter the last linear map of the shipped judge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from efface.metrics.distances import kernel_distance
+from efface.metrics.drawings import GROUPS, Drawings
+from efface.metrics.metric import Metric
+from efface.metrics.protocol import ByPerson
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelDistance(Metric[Drawings]):
+    """Squared maximum mean discrepancy of the judge's features of a group's pictures and a reference (`distances`)."""
+
+    groups: ClassVar[tuple[str, ...]] = GROUPS
+    unit: ClassVar[str] = "squared distance of features"
+    recognised: ClassVar[Literal["higher", "lower"]] = "lower"
+    by_judges: ClassVar[bool] = False
+    audited: ClassVar[tuple[Mapping[str, Any], ...]] = ({"real": False}, {"real": True})
+
+    real: bool = False
+    """Whether the reference is the unseen photos of the same people; False: the original model's pictures of them."""
+
+    @property
+    def key(self) -> str:
+        return "kd_real" if self.real else "kd"
+
+    def measure(self, evaluation: Drawings, group: str) -> ByPerson:
+        return evaluation.whole(group, kernel_distance, self.real)

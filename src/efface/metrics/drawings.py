@@ -1,0 +1,350 @@
+"""Who is drawn by an identity-conditioned diffusion model, what was drawn, and how a recogniser scores it (protocol,
+line 15)."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from efface.faces.splits import Split
+from efface.metrics import perception
+from efface.metrics.protocol import NEIGHBOURS, ByPerson
+from efface.metrics.scores import ScoreDistribution
+from efface.targets.cosines import cosines, unit_rows
+
+OWN = "recogniser"
+"""The scoring recogniser that also conditions the model; every other is a judge."""
+SHELLS = {"shell[.2,.3)": (0.2, 0.3), "shell[.3,.4)": (0.3, 0.4), "shell[.4,.6)": (0.4, 0.6)}
+"""Groups of people who stay, by the cosine of their condition with that of the nearest forgotten person."""
+GROUPS = ("forget", "anchor", "retain", "neighbours", "holdout", *SHELLS, "hard", "random")
+"""Groups of people who are drawn. `hard` are the 3 retained people nearest to each forgotten one, `random` the other
+retained ones: the two halves of the U&ME challenge's retained people."""
+HARD = 3
+"""Nearest retained people of each forgotten one."""
+GIVEN = 5
+"""Photos of a person that the condition is a mean of, at most (line 3)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures and what recognisers make of them: photos, or what a model drew."""
+
+    pixels: Tensor
+    """uint8 [n, 3, size, size], RGB."""
+    people: tuple[str, ...]
+    """Whom each shows or is meant to show, n of them."""
+    crops: Tensor
+    """uint8 [n, 3, 112, 112], the aligned faces; black where none was found."""
+    found: Tensor
+    """bool [n], whether a face was found."""
+    embeddings: Mapping[str, Tensor]
+    """Scoring recogniser -> unit float32 [n, d]; zero where no face was found."""
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def of(self, person: str) -> Tensor:
+        """int64, positions of one person's pictures."""
+        return torch.tensor([i for i, who in enumerate(self.people) if who == person], dtype=torch.long)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """float32 [n, 256], what distances are measured on (`perception.features`)."""
+        return perception.features(self.crops)
+
+    @cached_property
+    def stability(self) -> Tensor:
+        """float32 [n], `perception.stability`."""
+        return perception.stability(self.crops)
+
+    @cached_property
+    def sharpness(self) -> Tensor:
+        """float32 [n], `perception.sharpness`."""
+        return perception.sharpness(self.crops)
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """Who is drawn, from what, and what the drawings are compared with."""
+
+    photos: Pictures
+    """Everybody's photos, framed."""
+    given: Mapping[str, tuple[int, ...]]
+    """Person -> positions of the photos that the condition is the mean of; the audit judges by others."""
+    unseen: Mapping[str, tuple[int, ...]]
+    """Person -> positions of the photos that the template is the mean of."""
+    names: tuple[str, ...]
+    """Who is drawn, each once: people, and anchors that are nobody."""
+    conditions: Tensor
+    """Unit float32 [names, d] of the conditioning recogniser."""
+    groups: Mapping[str, tuple[str, ...]]
+    """Each of `GROUPS` -> who of `names` is in it."""
+    anchors: Mapping[str, str]
+    """Forgotten person -> who is drawn instead, of `names`."""
+    neighbours: Mapping[str, tuple[str, ...]]
+    """Forgotten person -> the look-alikes, nearest first."""
+    gallery: tuple[str, ...]
+    """Everybody with a template: forgotten, retained and held-out people, drawn or not."""
+    strangers: tuple[str, ...]
+    """The held-out people of the gallery."""
+    _templates: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of(
+        cls, photos: Pictures, split: Split, anchors: Tensor, who: Sequence[str | None], most: int | None = None
+    ) -> "Subjects":
+        """Draw the forgotten, their anchors, their look-alikes and, of the retained and the held-out, the first `most`
+        (None: all).
+
+        photos: in the split's order. anchors: unit [forgotten, d] in the split's order; who: the retained person that
+        each is, None: nobody. A condition is the normalised mean embedding of the seen photos; of a held-out person,
+        of the first photos that are not unseen. Who has none is not drawn.
+        """
+        gallery = (*split.forget, *split.retain, *split.holdout)
+        given = {p: _given(split, p) for p in gallery}
+        drawable = {p for p, own in given.items() if own}
+        templates = _means(photos.embeddings[OWN], [split.unseen[p] for p in gallery])
+        alike = cosines(templates, templates)
+        place = {p: i for i, p in enumerate(gallery)}
+
+        def nearest(person: str, among: Sequence[str], count: int) -> tuple[str, ...]:
+            return tuple(sorted(among, key=lambda p: -alike[place[person], place[p]])[:count])
+
+        retain = [p for p in split.retain if p in drawable]
+        holdout = [p for p in split.holdout if p in drawable]
+        neighbours = {f: nearest(f, [*retain, *holdout], NEIGHBOURS) for f in split.forget}
+        hard = _once(p for f in split.forget for p in nearest(f, retain, HARD))
+        replaced = {f: name or f"anchor of {f}" for f, name in zip(split.forget, who, strict=True)}
+        groups: dict[str, tuple[str, ...]] = {
+            "forget": split.forget,
+            "anchor": _once(replaced.values()),
+            "retain": tuple(retain[:most]),
+            "neighbours": _once(p for f in split.forget for p in neighbours[f]),
+            "holdout": tuple(holdout[:most]),
+            "hard": hard,
+            "random": tuple(p for p in retain[:most] if p not in hard),
+        }
+        names = _once(p for members in groups.values() for p in members)
+        nobody = {replaced[f]: row for f, name, row in zip(split.forget, who, anchors, strict=True) if name is None}
+        means = torch.from_numpy(_means(photos.embeddings[OWN], [given.get(p, ()) for p in names]))
+        conditions = torch.stack([nobody.get(p, mean) for p, mean in zip(names, means, strict=True)])
+        return cls(
+            photos, given, split.unseen, names, conditions,
+            groups | _shells(names, conditions, split.forget, drawable), replaced, neighbours, gallery, split.holdout,
+        )  # fmt: skip
+
+    def templates(self, scorer: str) -> np.ndarray:
+        """Unit float32 [gallery, d]: normalised mean embedding of each person's unseen photos."""
+        if scorer not in self._templates:
+            self._templates[scorer] = _means(self.photos.embeddings[scorer], [self.unseen[p] for p in self.gallery])
+        return self._templates[scorer]
+
+    def anchor(self, person: str, scorer: str) -> np.ndarray | None:
+        """The unit vector [d] that stands for a forgotten person's anchor: its condition; for a judge, its template,
+        None where the anchor is nobody."""
+        name = self.anchors[person]
+        if scorer == OWN:
+            return self.condition(name).numpy()
+        return self.templates(scorer)[self.gallery.index(name)] if name in self.gallery else None
+
+    def condition(self, name: str) -> Tensor:
+        """Unit float32 [d] of one who is drawn."""
+        return self.conditions[self.names.index(name)]
+
+    def real(self, names: Sequence[str]) -> Tensor:
+        """int64, positions of the unseen photos of these people; none of who is nobody."""
+        return torch.tensor([i for p in names for i in self.unseen.get(p, ())], dtype=torch.long)
+
+
+class Drawings:
+    """Pictures as one recogniser scores them against everybody's template. Where no face was found there is no score:
+    such pictures are counted by `missed` alone.
+
+    original: the same of the model before unlearning, whose thresholds decide; None where this is it. people: who each
+    picture is scored as; None: who it is meant to show. own: scores [n] with the own template, where they are not
+    those with the gallery's.
+    """
+
+    def __init__(
+        self,
+        subjects: Subjects,
+        pictures: Pictures,
+        scorer: str,
+        original: "Drawings | None" = None,
+        *,
+        people: Sequence[str] | None = None,
+        own: np.ndarray | None = None,
+    ) -> None:
+        self.subjects, self.pictures, self.scorer = subjects, pictures, scorer
+        self.frozen = original or self
+        self.people = np.array(pictures.people if people is None else people)
+        self.found = pictures.found.numpy()
+        self._own = own
+
+    @cached_property
+    def embeddings(self) -> np.ndarray:
+        """Unit float32 [found, d]."""
+        return unit_rows(self.pictures.embeddings[self.scorer][self.pictures.found])
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Float32 [found, gallery]."""
+        return cosines(self.embeddings, self.subjects.templates(self.scorer))
+
+    @cached_property
+    def _mine(self) -> np.ndarray:
+        """bool [found, gallery], where the own template is; nowhere for who is nobody."""
+        return self.people[self.found][:, None] == np.array(self.subjects.gallery)[None, :]
+
+    @cached_property
+    def genuine(self) -> np.ndarray:
+        """Float64 [found], score with the own template; for an anchor that is nobody, with its condition, which a judge
+        has none of: nan."""
+        if self._own is not None:
+            return self._own[self.found].astype(np.float64)
+        known = self._mine.any(1)
+        values = np.where(known, self.scores.max(1, where=self._mine, initial=-1), np.nan).astype(np.float64)
+        if self.scorer == OWN:
+            for row in np.flatnonzero(~known):
+                condition = self.subjects.condition(str(self.people[self.found][row]))
+                values[row] = cosines(self.embeddings[row : row + 1], condition.numpy()[None])[0, 0]
+        return values
+
+    @cached_property
+    def rival(self) -> np.ndarray:
+        """Float64 [found], best score with another person's template."""
+        return self.scores.max(1, where=~self._mine, initial=-np.inf).astype(np.float64)
+
+    @cached_property
+    def others(self) -> np.ndarray:
+        """Float64 [found], mean score with other people's templates; nan where there is nobody else."""
+        count = (~self._mine).sum(1)
+        sums = np.where(self._mine, 0, self.scores).sum(1, dtype=np.float64)
+        return np.divide(sums, count, out=np.full(len(count), np.nan), where=count > 0)
+
+    @cached_property
+    def nearest(self) -> np.ndarray:
+        """Float64 [found], 1 where no other template scores as high as the own one; nan for who has no template."""
+        return np.where(self._mine.any(1), (self.genuine > self.rival).astype(np.float64), np.nan)
+
+    @cached_property
+    def impostors(self) -> ScoreDistribution:
+        """Scores of held-out people's pictures with the templates of other held-out people."""
+        held_out = np.isin(self.people[self.found], self.subjects.groups["holdout"])
+        columns = np.isin(self.subjects.gallery, self.subjects.strangers)
+        return ScoreDistribution.of([self.scores[held_out[:, None] & columns & ~self._mine]])
+
+    def threshold(self, far: float) -> float | None:
+        """That of the original model at this false accept rate; None where there are too few impostors."""
+        return self.frozen.impostors.threshold(far)
+
+    def group(self, name: str) -> tuple[str, ...]:
+        """Who is in a group."""
+        return self.subjects.groups[name]
+
+    def by_person(self, group: str, values: np.ndarray) -> ByPerson:
+        """Means of values [found] over the pictures of each person of a group; null where one is nan or no face was
+        found."""
+        return self._each(group, lambda rows: values[rows[self.found]])
+
+    def missed(self, group: str) -> ByPerson:
+        """Share of each person's pictures in which no face was found."""
+        return self._each(group, lambda rows: ~self.found[rows])
+
+    def first(self, group: str, values: np.ndarray, count: int) -> ByPerson:
+        """1 where one of a person's first `count` pictures has 1 in values [found], else 0; null where there are fewer
+        pictures, where none of them shows a face, and where values are nan."""
+        spread = np.full(len(self.people), np.nan)
+        spread[self.found] = values
+
+        def any_of(rows: np.ndarray) -> np.ndarray:
+            own = spread[rows][:count]
+            own = own[self.found[rows][:count]]
+            return own.max(keepdims=True) if rows.sum() >= count and len(own) else np.empty(0)
+
+        return self._each(group, any_of)
+
+    def whole(self, group: str, distance: Callable[[np.ndarray, np.ndarray], float | None], real: bool) -> ByPerson:
+        """A distance of the features of a whole group's pictures, as the number of nobody (""); null against itself.
+
+        real: the reference is the unseen photos of these people; False: the original model's pictures of them."""
+        people = self.group(group)
+        mine = self.pictures.features[self._of(people)].numpy()
+        if real:
+            rows = self.subjects.real(people)
+            value = distance(mine, self.subjects.photos.features[rows].numpy())
+        elif self.frozen is self:
+            value = None
+        else:
+            reference = self.frozen.pictures
+            value = distance(mine, reference.features[self.frozen._of(people)].numpy())
+        return ByPerson(("",), np.array([np.nan if value is None else value]), np.array([len(mine)]))
+
+    def _of(self, people: Sequence[str]) -> np.ndarray:
+        """bool [n], these people's pictures in which a face was found."""
+        return np.isin(self.people, people) & self.found
+
+    def _each(self, group: str, values: Callable[[np.ndarray], np.ndarray]) -> ByPerson:
+        people = self.group(group)
+        own = [np.asarray(values(self.people == p), np.float64) for p in people]
+        means = [v.mean() if len(v) else np.nan for v in own]
+        return ByPerson(people, np.array(means, np.float64), np.array([len(v) for v in own], np.int64))
+
+
+def photographs(subjects: Subjects, scorer: str, original: Drawings) -> Drawings:
+    """The ceiling: the unseen photos of everybody who is drawn, as if a model had drawn them. The own template of a
+    photo is the mean of the person's other unseen photos (line 10)."""
+    rows = subjects.real(subjects.names)
+    photos = subjects.photos
+    people = [photos.people[i] for i in rows]
+    embeddings = {scorer: photos.embeddings[scorer][rows]}
+    pictures = Pictures(photos.pixels[rows], tuple(people), photos.crops[rows], photos.found[rows], embeddings)
+    rest = [[j for j in subjects.unseen[p] if j != i] for p, i in zip(people, rows.tolist(), strict=True)]
+    others = _means(photos.embeddings[scorer], rest)
+    own = np.einsum("nd,nd->n", others, embeddings[scorer].numpy())
+    own[~others.any(1)] = np.nan  # one photo alone has nothing to be compared with
+    return Drawings(subjects, pictures, scorer, original, own=own)
+
+
+def strangers_as(person: str, original: Drawings) -> Drawings:
+    """The floor: the original model's pictures of held-out people, scored as if they were meant to show `person`."""
+    pictures = original.pictures
+    rows = [i for i, who in enumerate(pictures.people) if who in original.subjects.groups["holdout"]]
+    own = {original.scorer: pictures.embeddings[original.scorer][rows]}
+    some = Pictures(pictures.pixels[rows], (person,) * len(rows), pictures.crops[rows], pictures.found[rows], own)
+    return Drawings(original.subjects, some, original.scorer, original.frozen)
+
+
+def _given(split: Split, person: str) -> tuple[int, ...]:
+    """Positions of the photos that a person's condition is made of."""
+    if person in split.seen:
+        return split.seen[person]
+    return tuple(i for i in split.photos.get(person, ()) if i not in split.unseen[person])[:GIVEN]
+
+
+def _means(embeddings: Tensor, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Normalised mean of some rows each, float32; zero where there are none."""
+    means = [embeddings[list(own)].double().sum(0) for own in rows]
+    return F.normalize(torch.stack(means), dim=1).float().numpy()
+
+
+def _shells(
+    names: Sequence[str], conditions: Tensor, forget: Sequence[str], people: set[str]
+) -> dict[str, tuple[str, ...]]:
+    """Who of the people who stay lies in which shell around the nearest forgotten person."""
+    position = {name: i for i, name in enumerate(names)}
+    stay = [name for name in names if name in people and name not in forget]
+    found: dict[str, tuple[str, ...]] = dict.fromkeys(SHELLS, ())
+    if forget and stay:
+        nearest = (conditions[[position[p] for p in stay]] @ conditions[[position[p] for p in forget]].T).amax(1)
+        near = dict(zip(stay, nearest.tolist(), strict=True))
+        found = {shell: tuple(p for p in stay if low <= near[p] < high) for shell, (low, high) in SHELLS.items()}
+    return found
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
