@@ -17,11 +17,12 @@ from efface.methods.classes import (
     retained_photos,
     train_on_both,
 )
+from efface.methods.importance import only
 from efface.methods.recognition.bad_teacher import BadTeacher, two_teachers_loss
 from efface.methods.recognition.delete import erasing_distillation
 from efface.methods.recognition.finetune import Finetune
 from efface.methods.recognition.negative_gradient_plus import negative_gradient_terms
-from efface.methods.recognition.salun import Salun, only, saliency_mask
+from efface.methods.recognition.salun import Salun, saliency_mask
 from efface.methods.recognition.scrub import Scrub, obeying_terms
 from efface.methods.recognition.unsir import Unsir, noise_terms, pixels_of
 from efface.methods.seen import LastBlocks, Seen
@@ -230,7 +231,7 @@ def test_weights_outside_the_mask_stay_bitwise_and_the_others_move(problem, requ
 def test_a_mask_ends_with_its_block(both):
     part, _, forgotten, _ = both
     first = part.trained()[0]
-    with only(part, [torch.zeros_like(p) for p in part.trained()]):
+    with only(part.trained(), [torch.zeros_like(p) for p in part.trained()]):
         part(forgotten.x)[:, 0].sum().backward()
         assert not first.grad.any()
     part(forgotten.x)[:, 0].sum().backward()

@@ -163,3 +163,23 @@ def test_a_sampled_head_gives_the_logits_and_gradient_of_its_rows(generator):
     (sparse,) = torch.autograd.grad(found.square().sum(), head.weight)
     assert sparse.is_sparse
     torch.testing.assert_close(sparse.to_dense(), dense)
+
+
+@pytest.mark.parametrize("clip", [None, 0.1, 100.0])
+def test_gradients_are_no_longer_than_clip(generator, clip):
+    module = nn.Linear(3, 2, bias=False)
+    nn.init.ones_(module.weight)
+    batch = torch.randn(4, 3, generator=generator)
+    training.fit(
+        module,
+        lambda _: (batch,),
+        lambda x: {"loss": module(x).square().mean()},
+        optimiser=torch.optim.SGD(module.parameters(), lr=1.0),
+        steps=1,
+        generator=generator,
+        clip=clip,
+    )
+    gradient = batch.sum(1).view(1, -1) @ batch / 4  # of the mean over 4 · 2 numbers, all weights 1
+    taken = 1 - module.weight.detach()
+    shorter = 1.0 if clip is None else min(1.0, clip / float(gradient.norm() * 2**0.5))
+    assert torch.allclose(taken, shorter * gradient.expand(2, 3), atol=1e-5)

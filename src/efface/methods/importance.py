@@ -1,6 +1,8 @@
-"""How much each weight matters to some photos, measured by gradients photo by photo."""
+"""How much each weight matters to some photos, measured by gradients photo by photo, and training that only some of the
+weights take part in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -63,3 +65,23 @@ def of_outputs(part: LastBlocks, head: MarginHead, features: Tensor) -> list[Ten
         return head(embedding).norm(dim=-1), torch.ones_like(embedding[:, 0])
 
     return importance(part, features, measured, power=1)
+
+
+def largest(values: Sequence[Tensor], share: float) -> list[Tensor]:
+    """For each of the tensors one of its shape: 1 for the `share` of all their numbers with the largest size, at least
+    one number, 0 elsewhere. Of equal ones the first count."""
+    flat = torch.cat([value.flatten() for value in values]).abs()
+    mask = torch.zeros_like(flat)
+    mask[flat.argsort(descending=True, stable=True)[: max(1, round(share * len(flat)))]] = 1
+    return [m.view_as(v) for m, v in zip(mask.split([v.numel() for v in values]), values, strict=True)]
+
+
+@contextmanager
+def only(parameters: Sequence[Tensor], masks: Sequence[Tensor]) -> Iterator[None]:
+    """Inside the block, the gradient of each parameter is multiplied by its mask."""
+    handles = [p.register_hook(mask.mul) for p, mask in zip(parameters, masks, strict=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

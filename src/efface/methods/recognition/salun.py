@@ -17,8 +17,6 @@ smallest sums; here all gradients are of the original weights, and the largest a
 masked weights; here their gradient is 0 from the start, and there is no decay.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -36,6 +34,7 @@ from efface.methods.classes import (
     train_on_both,
     wrong_labels,
 )
+from efface.methods.importance import largest, only
 from efface.methods.seen import LastBlocks, Seen, drift
 from efface.methods.unlearner import Request, Unlearner
 from efface.models.heads import MarginHead
@@ -75,7 +74,7 @@ class Salun(Unlearner):
                 "retain": self.retain_weight * drift(retained.x, retained.before),
             }
 
-        with only(part, saliency_mask(part, head, forgotten, self.share)):
+        with only(part.trained(), saliency_mask(part, head, forgotten, self.share)):
             train_on_both(
                 part,
                 forgotten._replace(classes=wrong_labels(seen.labels, len(head.weight), generator)),
@@ -99,18 +98,4 @@ def saliency_mask(part: LastBlocks, head: MarginHead, forgotten: Photos, share: 
         loss = F.cross_entropy(head(part(x.to(device)), true), true, reduction="sum")
         for total, gradient in zip(sums, torch.autograd.grad(loss, trained), strict=True):
             total += gradient
-    flat = torch.cat([total.flatten() for total in sums]).abs()
-    mask = torch.zeros_like(flat)
-    mask[flat.argsort(descending=True, stable=True)[: max(1, round(share * len(flat)))]] = 1
-    return [m.view_as(p) for m, p in zip(mask.split([p.numel() for p in trained]), trained, strict=True)]
-
-
-@contextmanager
-def only(part: LastBlocks, masks: list[Tensor]) -> Iterator[None]:
-    """Inside the block, the gradients of `part.trained()` are multiplied by these masks."""
-    handles = [p.register_hook(mask.mul) for p, mask in zip(part.trained(), masks, strict=True)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return largest(sums, share)
