@@ -66,7 +66,7 @@ class DiffusionTarget:
         if recogniser.spec.embedding_size != spec.embedding_size:
             raise EffaceError(
                 f"{file or spec.recogniser}: found a recogniser of {recogniser.spec.embedding_size} dimensions, "
-                f"expected {spec.embedding_size}, by which {name} is conditioned; give the one that belongs to the model"
+                f"expected {spec.embedding_size}, as {name} is conditioned by; give the one that belongs to the model"
             )
         parts = spec.load(weights)
         if changed is not None:
@@ -119,7 +119,7 @@ class DiffusionTarget:
         return self.summed(self.weighted(tokens, guidance))
 
     def weighted(self, tokens: Tensor, guidance: float | None = None) -> Weighted:
-        """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598, equation 6, in the form ε_u + s·(ε_c − ε_u))
+        """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598, equation 6) in the form ε_u + s·(ε_c − ε_u),
         as a sum: (1 − s)·ε_u + s·ε_c. guidance: s; None: the model's own, 1: none."""
         scale = self.spec.guidance if guidance is None else guidance
         return [(1.0, tokens)] if scale == 1 else [(1 - scale, self.unconditioned(len(tokens))), (scale, tokens)]
@@ -165,8 +165,8 @@ class DiffusionTarget:
         strength: float = 1.0,
         tick: Tick | None = None,
     ) -> Tensor:
-        """Pictures uint8 [n, 3, size, size] of a sum of predictions (`summed`, tokens [n, k, c] each), every one from its
-        own latent z [n, c, h, w]: unit noise, or where `strength` is below 1 a picture's latent that is noised so far
+        """Pictures uint8 [n, 3, size, size] of a sum of predictions (tokens [n, k, c] each), every one from its own
+        latent z [n, c, h, w]: unit noise, or where `strength` is below 1 a picture's latent that is noised so far
         (`Schedule.sample`)."""
         pictures = []
         for first in range(0, len(z), BATCH):

@@ -13,8 +13,9 @@ from efface.targets.cosines import cosines
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorSimilarity(Metric[Drawings]):
-    """Mean cosine of a forgotten person's pictures with the anchor: with its condition, or by a judge with its
-    template, null where the anchor is nobody."""
+    """Mean cosine of a forgotten person's pictures with the anchor.
+
+    With its condition, or by a judge with its template, null where the anchor is nobody."""
 
     groups: ClassVar[tuple[str, ...]] = ("forget",)
     unit: ClassVar[str] = "cosine"

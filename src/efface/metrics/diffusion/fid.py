@@ -13,7 +13,7 @@ from efface.metrics.protocol import ByPerson
 
 @dataclass(frozen=True, kw_only=True)
 class FrechetDistance(Metric[Drawings]):
-    """Squared Fréchet distance of the judge's features of a group's pictures and a reference (`distances`)."""
+    """Squared Fréchet distance of a group's pictures and a reference, by the judge's features."""
 
     groups: ClassVar[tuple[str, ...]] = GROUPS
     unit: ClassVar[str] = "squared distance of features"
