@@ -1,7 +1,6 @@
 """What every identity-conditioned diffusion model states about itself."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -102,12 +101,10 @@ class DiffusionModel(ABC):
         """Read a folder of the published layout. Raises EffaceError naming what is missing or of another shape."""
 
     @abstractmethod
-    def save(self, parts: Parts, folder: Path, source: Path, changed: Iterable[str] = (), **extra: str) -> list[Path]:
-        """Write the model in the layout it came in; `folder` appears when all is in it.
+    def save(self, parts: Parts, folder: Path, source: Path, **extra: str) -> None:
+        """Write the model into an existing folder, in the layout it came in; weights of the UNet as float32.
 
-        source: the folder that the unchanged parts are in. changed: names of the UNet's tensors that differ from the
-        source's; where there are any and they are fewer than all, they are also written alone, as
-        `changed.safetensors`. extra: for the headers. Returns the paths written."""
+        source: the folder that the unchanged parts are copied from. extra: for the headers."""
 
     def recogniser_weights(self, weights: Path) -> Path | None:
         """The recogniser's file in the folder; None: the one that comes with efface."""

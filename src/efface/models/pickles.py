@@ -22,7 +22,7 @@ WRAPPERS = ("state_dict", "model")
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The state dict of a torch file (zip or legacy format), on the CPU, names as they stand in the file. One that is
-    wrapped as {"state_dict": ...} or {"model": ...} is unwrapped.
+    wrapped as {"state_dict": ...} or {"model": ...} is unwrapped; groups {group: {name: ...}} become group.name.
 
     Raises EffaceError for what is truncated, wants to call anything but the making of tensors, or holds no state dict.
     """
@@ -41,6 +41,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, Mapping) or not content:
         raise EffaceError(f"{path}: found {_kind(content)}, expected a state dict: names and their tensors")
+    if all(isinstance(value, Mapping) for value in content.values()):
+        content = {f"{group}.{name}": value for group, held in content.items() for name, value in held.items()}
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise EffaceError(f"{path}: found {_kind(value)} under {name!r}, expected a state dict: names and tensors")

@@ -56,6 +56,11 @@ class Schedule:
                 f"{where}: found prediction_type {predicts!r}, expected one of: {', '.join(PREDICTIONS)}; give the "
                 "scheduler that the model was trained for"
             )
+        if config.get("rescale_betas_zero_snr"):
+            raise EffaceError(
+                f"{where}: found rescale_betas_zero_snr, expected a schedule that keeps some of the picture at its "
+                "last timestep: without any, noise does not say what the picture is; give another model"
+            )
         known = {k: v for k, v in config.items() if k in DDIMScheduler().config}
         same: Any = DDIMScheduler.from_config(known)
         return cls(dict(config), same.alphas_cumprod.float())

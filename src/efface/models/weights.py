@@ -9,7 +9,8 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -57,12 +58,19 @@ def load(spec: Recogniser, path: Path) -> nn.Module:
             )
         scatter.attach(network, module)
     tensors, expected = _counted(spec.adapt(published) | added), _counted(network.state_dict())
-    problem = _misfit(tensors, expected)
+    problem = misfit(tensors, expected)
     if problem:
         others = " or ".join(_fitting(path))
         if others:
             raise EffaceError(f"{path}: found weights of {others}, expected {_describe(spec)}; name that model")
         raise EffaceError(f"{path}: {problem}, expected the weights of {_describe(spec)}; check the model and the file")
+    check_values(tensors, path)
+    network.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False)  # names were checked above
+    return network.eval()
+
+
+def check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise EffaceError where weights are not floating point or not finite."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise EffaceError(f"{path}: {name} holds {tensor.dtype}, expected floating point; export the weights again")
@@ -72,8 +80,6 @@ def load(spec: Recogniser, path: Path) -> nn.Module:
                 f"{path}: {broken} of {tensor.numel()} values of {name} are NaN or infinite, expected finite weights; "
                 "fetch or train them again"
             )
-    network.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False)  # names were checked above
-    return network.eval()
 
 
 def header(spec: Recogniser, source: Path | None = None, **extra: str) -> dict[str, str]:
@@ -110,7 +116,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
 
     Raises EffaceError, and leaves what was there, where the file cannot be written.
     """
-    _write(path, _safetensors_bytes(tensors, metadata))
+    _write(path, lambda partial: _write_safetensors(partial, tensors, metadata))
 
 
 def save_as(path: Path, tensors: Mapping[str, Tensor], spec: Recogniser, like: Path) -> None:
@@ -121,7 +127,8 @@ def save_as(path: Path, tensors: Mapping[str, Tensor], spec: Recogniser, like: P
     """
     kind, published = _published(like)
     if kind == "onnx":
-        _write(path, onnx_graph.written(like, spec.convention.size, tensors))
+        content = onnx_graph.written(like, spec.convention.size, tensors)
+        _write(path, lambda partial: partial.write_bytes(content))
         return
     by_identity = {
         id(tensor): name for name, tensor in spec.adapt({_plain(n): t for n, t in published.items()}).items()
@@ -132,13 +139,25 @@ def save_as(path: Path, tensors: Mapping[str, Tensor], spec: Recogniser, like: P
         if new.shape != old.shape:
             raise EffaceError(f"{path}: {name} has shape {tuple(new.shape)}, expected {tuple(old.shape)} as in {like}")
         renewed[name] = new.detach().cpu().to(old.dtype).contiguous()
-    if kind == "params":
-        content = mxnet.params_bytes(renewed)
-    elif kind == "safetensors":
-        content = _safetensors_bytes(renewed, read_header(like))
-    else:
-        content = _torch_bytes(renewed)
-    _write(path, content)
+    if kind == "safetensors":
+        save(path, renewed, read_header(like))
+        return
+    content = mxnet.params_bytes(renewed) if kind == "params" else _torch_bytes(renewed)
+    _write(path, lambda partial: partial.write_bytes(content))
+
+
+def save_grouped(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors of two groups, `group.name`, as the suffix says: safetensors, or a torch file {group: {name: …}},
+    which holds no metadata; atomically."""
+    if path.suffix == ".safetensors":
+        save(path, tensors, metadata)
+        return
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        group, _, rest = name.partition(".")
+        groups.setdefault(group, {})[rest] = tensor.detach().cpu().contiguous()
+    content = _torch_bytes(groups)
+    _write(path, lambda partial: partial.write_bytes(content))
 
 
 def _published(path: Path) -> tuple[str, dict[str, Tensor]]:
@@ -214,7 +233,7 @@ def _counted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n: t for n, t in tensors.items() if not n.endswith(IGNORED)}
 
 
-def _misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+def misfit(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     """What keeps the tensors from fitting, in words; empty where they fit."""
     missing = [n for n in expected if n not in tensors]
     extra = [n for n in tensors if n not in expected]
@@ -245,9 +264,7 @@ def _fitting(path: Path) -> Iterator[str]:
                     expected = spec.build().state_dict()
             except EffaceError:  # a network that is built from its file
                 continue
-            if not _misfit(
-                *({n: t for n, t in s.items() if IGNORED not in n} for s in (spec.adapt(tensors), expected))
-            ):
+            if not misfit(*({n: t for n, t in s.items() if IGNORED not in n} for s in (spec.adapt(tensors), expected))):
                 yield _describe(spec)
 
 
@@ -271,35 +288,40 @@ def _describe(spec: Recogniser) -> str:
     return f"{spec.name} ({values})" if values else spec.name
 
 
-def _safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+def _write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = safetensors.torch.save(plain, dict(metadata))
-    size = int.from_bytes(data[:8], "little")
-    head = json.loads(data[8 : 8 + size])  # the library writes the metadata in an order that changes from run to run
-    head["__metadata__"] = dict(sorted(metadata.items()))
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+    path.touch()
+    mode = path.stat().st_mode
+    safetensors.torch.save_file(plain, path, dict(metadata))
+    path.chmod(mode)  # the library lets nobody else read
+    with open(path, "r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        head = json.loads(file.read(size))  # the library writes the metadata in an order that changes from run to run
+        head["__metadata__"] = dict(sorted(metadata.items()))
+        text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
-def _torch_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+def _torch_bytes(tensors: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(dict(tensors), buffer)
     return buffer.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a temporary file, then rename it."""
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        write(partial)
         os.replace(partial, path)
-    except OSError as error:
+    except (OSError, safetensors.SafetensorError) as error:
         with contextlib.suppress(OSError):  # below a file there is nothing to remove
             partial.unlink(missing_ok=True)
-        raise EffaceError(
-            f"{path}: cannot be written ({error.strerror}); free the disk or choose another folder"
-        ) from error
+        number = re.search(r"os error (\d+)", str(error))  # how safetensors says it
+        reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", None) or error
+        raise EffaceError(f"{path}: cannot be written ({reason}); free the disk or choose another folder") from error
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> EffaceError:

@@ -3,21 +3,19 @@ UNet of diffusers with the blocks of Stable Diffusion 1.5 (Rombach et al. 2022, 
 layers of the same names, on latents of 8 × 8, conditioned on the shipped recogniser's embedding."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import safetensors
-import safetensors.torch
-import torch
 from torch import nn
 
 from efface.errors import EffaceError
 from efface.models.diffusion_model import DiffusionModel, Parts, Window
 from efface.models.latents import PatchLatents
+from efface.models.layout import filled, line_of, part, settings
 from efface.models.projector import Projector
 from efface.models.schedule import Schedule
+from efface.models.weights import save
 
 UNET, PROJECTOR, LATENTS, SCHEDULER = "unet.safetensors", "projector.safetensors", "latents.safetensors", "model.json"
 """Files of a folder; the last holds the UNet's and the scheduler's configuration."""
@@ -74,23 +72,25 @@ class ShippedDiffusion(DiffusionModel):
 
     def load(self, weights: Path) -> Parts:
         """Read a folder that `save` or a training wrote."""
-        told = _json(weights / SCHEDULER)
-        unet = build(told["unet"])
-        projector, latents = Projector(**told["projector"]), PatchLatents(**told["latents"])
+        told = settings(part(SCHEDULER, [weights]))
+        try:
+            unet = build(told["unet"])
+            projector, latents = Projector(**told["projector"]), PatchLatents(**told["latents"])
+        except Exception as error:  # whatever a wrong number makes of it
+            raise EffaceError(
+                f"{weights / SCHEDULER}: describes no model that efface trained ({line_of(error)}); fetch it again"
+            ) from error
         for module, name in ((unet, UNET), (projector, PROJECTOR), (latents, LATENTS)):
-            _fill(module, weights / name)
-        return Parts(unet, projector, latents, Schedule.of(told["scheduler"], str(weights / SCHEDULER)))
+            filled(module, part(name, [weights]))
+        return Parts(unet, projector, latents, Schedule.of(told.get("scheduler", {}), str(weights / SCHEDULER)))
 
-    def save(self, parts: Parts, folder: Path, source: Path, changed: Iterable[str] = (), **extra: str) -> list[Path]:
-        """Write the whole model; weights as float16 but for those of a few numbers, as they ship."""
-        raise NotImplementedError
+    def save(self, parts: Parts, folder: Path, source: Path, **extra: str) -> None:
+        """Write the whole model, float32: what an unlearning changed is kept exactly."""
+        write(parts, folder, False, **extra)
 
 
-def write(
-    parts: Parts, folder: Path, half: bool = False, names: Iterable[str] | None = None, **metadata: str
-) -> list[Path]:
-    """Write the model into an existing folder. half: matrices as float16. names: the UNet's tensors of these names are
-    also written alone, as changed.safetensors."""
+def write(parts: Parts, folder: Path, half: bool = False, **metadata: str) -> list[Path]:
+    """Write the model into a folder. half: matrices as float16."""
     told = {
         "unet": {k: v for k, v in parts.unet.config.items() if not k.startswith("_")},
         "projector": parts.projector.sizes,
@@ -100,34 +100,6 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     for module, name in ((parts.unet, UNET), (parts.projector, PROJECTOR), (parts.autoencoder, LATENTS)):
         tensors = {k: v.half() if half and v.dim() > 1 else v for k, v in module.state_dict().items()}
-        safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, folder / name, metadata)
+        save(folder / name, tensors, metadata)
     (folder / SCHEDULER).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return [folder / name for name in (UNET, PROJECTOR, LATENTS, SCHEDULER)]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EffaceError(
-            f"{path}: cannot be read ({error}), expected the {SCHEDULER} of a model that efface trained; name its "
-            "folder"
-        ) from error
-
-
-def _fill(module: nn.Module, path: Path) -> None:
-    """Load a file's tensors, as float32, into a network of the same names and shapes."""
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except Exception as error:  # the library raises its own kinds
-        raise EffaceError(f"{path}: cannot be read as safetensors ({error}); fetch it again") from error
-    wanted = module.state_dict()
-    for name in sorted(wanted.keys() ^ tensors.keys()):
-        found = "is missing" if name in wanted else "is not the network's"
-        raise EffaceError(f"{path}: the tensor {name} {found}; fetch the file again")
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise EffaceError(
-                f"{path}: {name}: found {list(tensor.shape)}, expected {list(wanted[name].shape)}; fetch it again"
-            )
-    module.load_state_dict({k: v.to(torch.float32) for k, v in tensors.items()})
