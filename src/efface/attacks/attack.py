@@ -1,11 +1,11 @@
-"""What every attempt to bring a person back is given, and what it gives: a frozen dataclass in `attacks/recognition/`,
-one file an attempt. Definitions and measurements: docs/attacks.md."""
+"""What every attempt to bring a person back is given, and what it gives: a frozen dataclass in `attacks/recognition/`
+or `attacks/diffusion/`, one file an attempt. Definitions and measurements: docs/attacks.md, docs/diffusion.md."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -53,8 +53,12 @@ class Outcome(NamedTuple):
     people: ByPerson
 
 
-class Attack(ABC):
-    """An attempt: its fields are its budget. It draws nothing at random."""
+Attacked = TypeVar("Attacked")
+"""What is attacked: `Subject`, or `drawing.Sitter`."""
+
+
+class Attack(ABC, Generic[Attacked]):
+    """An attempt: its fields are its budget. Tried twice on the same it gives the same."""
 
     access: ClassVar[str]
     """What the attacker has: the weights, the embeddings, which photos of whom."""
@@ -67,7 +71,7 @@ class Attack(ABC):
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
-    def attempt(self, subject: Subject) -> Iterator[Outcome]:
+    def attempt(self, subject: Attacked) -> Iterator[Outcome]:
         """Try it. The subject's target is never changed."""
 
 

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from efface.attacks.attack import Attack, Subject
+from efface.attacks.drawing import Sitter
 from efface.errors import EffaceError
 from efface.faces.crops import Crops
 from efface.metrics.audit import ATTACKS, Audit, conclude
+from efface.metrics.generation import DrawingAudit
 from efface.metrics.rows import Row, rows_of
 from efface.progress import Watcher
 from efface.targets.recognition import RecognitionTarget
@@ -33,6 +36,26 @@ def attempted(
             "attacks: found no seen photo of a retained person, expected some; give photos of more people"
         )
     subjects = {name: Subject(targets[name], crops, found) for name, found in audit.evaluations.items()}
+    rows = tried(attacks, subjects, watcher)
+    return replace(audit, attacks=conclude(rows, generator)["attacks"], people=[*audit.people, *rows])
+
+
+def drawn(
+    audit: DrawingAudit,
+    attacks: Iterable[Attack],
+    sitters: Mapping[str, Sitter],
+    generator: torch.Generator,
+    watcher: Watcher,
+) -> DrawingAudit:
+    """The same for models that draw. sitters: what is attacked of each of the audit's models; generator: of the
+    bootstrap."""
+    rows = tried(attacks, sitters, watcher)
+    attacked = conclude(rows, generator)["attacks"]
+    return replace(audit, content=audit.content | {"attacks": attacked}, people=[*audit.people, *rows])
+
+
+def tried(attacks: Iterable[Attack], subjects: Mapping[str, Any], watcher: Watcher) -> list[Row]:
+    """What each attack gives on each model, person by person. subjects: model -> what is attacked."""
     rows: list[Row] = []
     for attack in attacks:
         began = time.perf_counter()
@@ -41,10 +64,10 @@ def attempted(
                 rows.extend(attempt_rows(attack, model, subject))
                 tick(1)
         watcher.say(f"attack {attack.name}: {time.perf_counter() - began:.1f} s for {len(subjects)} models")
-    return replace(audit, attacks=conclude(rows, generator)["attacks"], people=[*audit.people, *rows])
+    return rows
 
 
-def attempt_rows(attack: Attack, model: str, subject: Subject) -> Iterator[Row]:
+def attempt_rows(attack: Attack, model: str, subject: Any) -> Iterator[Row]:
     """What one attack gives on one model, person by person."""
     for group, number, found in attack.attempt(subject):
         yield from rows_of(model, group, f"{ATTACKS}{attack.name}.{number}", found)

@@ -82,15 +82,18 @@ class Subjects:
     conditions: Tensor
     """Unit float32 [names, d] of the conditioning recogniser."""
     groups: Mapping[str, tuple[str, ...]]
-    """Each of `GROUPS` -> who of `names` is in it."""
+    """Each of `GROUPS` -> who of `names` is in it; and `control`: the strangers on whom attacks are tried, as many as
+    are forgotten."""
     anchors: Mapping[str, str]
     """Forgotten person -> who is drawn instead, of `names`."""
     neighbours: Mapping[str, tuple[str, ...]]
     """Forgotten person -> the look-alikes, nearest first."""
     gallery: tuple[str, ...]
     """Everybody with a template: forgotten, retained and held-out people, drawn or not."""
+    retained: tuple[str, ...]
+    """The retained people of the gallery, ..."""
     strangers: tuple[str, ...]
-    """The held-out people of the gallery."""
+    """... and the held-out ones."""
     _templates: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -125,6 +128,7 @@ class Subjects:
             "retain": tuple(retain[:most]),
             "neighbours": _once(p for f in split.forget for p in neighbours[f]),
             "holdout": tuple(holdout[:most]),
+            "control": tuple(holdout[: len(split.forget)]),
             "hard": hard,
             "random": tuple(p for p in retain[:most] if p not in hard),
         }
@@ -134,7 +138,8 @@ class Subjects:
         conditions = torch.stack([nobody.get(p, mean) for p, mean in zip(names, means, strict=True)])
         return cls(
             photos, given, split.unseen, names, conditions,
-            groups | _shells(names, conditions, split.forget, drawable), replaced, neighbours, gallery, split.holdout,
+            groups | _shells(names, conditions, split.forget, drawable), replaced, neighbours, gallery, split.retain,
+            split.holdout,
         )  # fmt: skip
 
     def templates(self, scorer: str) -> np.ndarray:
@@ -152,8 +157,10 @@ class Subjects:
         return self.templates(scorer)[self.gallery.index(name)] if name in self.gallery else None
 
     def condition(self, name: str) -> Tensor:
-        """Unit float32 [d] of one who is drawn."""
-        return self.conditions[self.names.index(name)]
+        """Unit float32 [d] of one who is drawn, or could be."""
+        if name in self.names:
+            return self.conditions[self.names.index(name)]
+        return torch.from_numpy(_means(self.photos.embeddings[OWN], [self.given[name]]))[0]
 
     def real(self, names: Sequence[str]) -> Tensor:
         """int64, positions of the unseen photos of these people; none of who is nobody."""

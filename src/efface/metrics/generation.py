@@ -56,12 +56,13 @@ def look(
 def noise_of(target: DiffusionTarget, names: Iterable[str], draws: int, seed: int) -> Tensor:
     """Unit noise [names · draws, c, h, w], `draws` in a row for each name: that of a name and a draw is the same
     whatever the model, the group and the other names."""
-    noise = []
-    for name in names:
-        digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
-        noise.append(target.draw(draws, generator))
-    return torch.cat(noise)
+    return torch.cat([target.draw(draws, generator_of(name, seed)) for name in names])
+
+
+def generator_of(name: str, seed: int) -> torch.Generator:
+    """A generator of its own for each name and seed, the same on every machine."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
 
 @torch.no_grad()
@@ -137,7 +138,7 @@ def audit(subjects: Subjects, drawn: Mapping[str, Pictures], generator: torch.Ge
             _complete(block["models"].setdefault(name, {}), metrics)
     content = concluded | {
         "thresholds": {scorer: {f"far={rate_text(FAR)}": _threshold(m["original"])} for scorer, m in drawings.items()},
-        "groups": {group: list(subjects.groups[group]) for group in GROUPS},
+        "groups": {group: list(members) for group, members in subjects.groups.items()},
         "neighbours": {person: list(near) for person, near in subjects.neighbours.items()},
         "anchors": dict(subjects.anchors),
         "chance": 1 / len(subjects.gallery),
