@@ -15,8 +15,9 @@ from efface.models.schedule import Schedule
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget
 
-CHANNELS, LATENTS, WIDTH, TOKENS = (16, 16, 16, 16), 4, 16, 4
-"""Of the UNet's levels, of a latent, of a token; tokens of a face."""
+CHANNELS, LATENTS, WIDTH, TOKENS = (16, 16, 32, 32), 4, 16, 4
+"""Of the UNet's levels (the innermost has 1 × 1 positions, so a group needs two channels), of a latent, of a token;
+tokens of a face."""
 
 
 def tiny_parts(seed: int = 0) -> Parts:

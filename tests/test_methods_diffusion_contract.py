@@ -1,0 +1,24 @@
+"""Every registered method for diffusion models, held to the same contract on a tiny model with random weights."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from efface import registry
+from efface.testing.diffusion_contract import CHECKS, Problem
+
+QUICK = {"steps": 8, "batch": 4, "retained": 4}
+"""Enough to move; as published, methods take minutes."""
+
+
+def quick(name):
+    method = registry.get("methods.diffusion", name)()
+    known = {f.name for f in fields(method)}
+    least = {k: min(v, getattr(method, k)) for k, v in QUICK.items() if k in known}
+    return replace(method, **least, **({"learning_rate": 1e-3} if "learning_rate" in known else {}))
+
+
+@pytest.mark.parametrize("name", registry.names("methods.diffusion"))
+@pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
+def test_contract(name, check):
+    check(quick(name), Problem.make())
