@@ -70,9 +70,9 @@ class Anchors:
         People with fewer candidates choose first. Raises EffaceError where nobody is retained, and where the band is
         empty, naming the nearest candidates.
         """
-        own, others, names = forget.centroids().cpu(), retain.centroids().cpu(), retain.people()
-        if not names:
+        if not len(retain):
             raise EffaceError("retain: found nobody, expected retained people; the anchor is chosen among them")
+        own, others, names = forget.centroids().cpu(), retain.centroids().cpu(), retain.people()
         cosines = own @ others.T
         bands = [self._band(row) for row in cosines]
         found: dict[int, tuple[Tensor, str | None]] = {}
