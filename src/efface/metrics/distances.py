@@ -1,6 +1,9 @@
-"""How far two sets of pictures are apart, by features of each."""
+"""How far two sets of pictures are apart, and how far a picture is from real ones, by features of each."""
 
 import numpy as np
+
+NEAREST = 3
+"""Which nearest neighbour of a real picture its neighbourhood reaches to."""
 
 
 def kernel_distance(one: np.ndarray, other: np.ndarray) -> float | None:
@@ -35,3 +38,29 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float | None:
     # the square roots of the eigenvalues of Σ₁Σ₂ = AᵀA BᵀB are the singular values of A Bᵀ
     overlap = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return float(mean + np.square(a).sum() + np.square(b).sum() - 2 * overlap)
+
+
+def radii(real: np.ndarray) -> np.ndarray:
+    """How far the third nearest other one is from each of the features float [m, d] of real pictures: float64 [m]."""
+    apart = np.sort(_distances(real, real), axis=1)
+    return apart[:, min(NEAREST, len(real) - 1)]
+
+
+def realism(pictures: np.ndarray, real: np.ndarray, reach: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """How deep in the neighbourhood of a real picture each picture lies: the realism score (Kynkäänniemi et al. 2019,
+    arXiv 1904.06991, equation 3), float64 [n], above 0; from 1 on it is inside one.
+
+    pictures, real: features float [n, d], [m, d]. reach: `radii(real)`; as in the paper the half with the larger ones
+    is left out. among: bool [n, m], which real pictures count for which; nan where none does.
+    """
+    close = reach <= np.median(reach)
+    ratios = reach[close] / np.maximum(_distances(pictures, real[close]), 1e-12)
+    best = ratios.max(1, where=among[:, close], initial=-1)
+    return np.where(best < 0, np.nan, best)
+
+
+def _distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Euclidean, float64 [n, m]."""
+    a, b = x.astype(np.float64), y.astype(np.float64)
+    squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
+    return np.sqrt(np.maximum(squares, 0))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from efface.faces.splits import Split
 from efface.metrics import perception
+from efface.metrics.distances import radii, realism
 from efface.metrics.protocol import NEIGHBOURS, ByPerson
 from efface.metrics.scores import ScoreDistribution
 from efface.targets.cosines import cosines, unit_rows
@@ -55,11 +56,6 @@ class Pictures:
     def features(self) -> Tensor:
         """float32 [n, 256], what distances are measured on (`perception.features`)."""
         return perception.features(self.crops)
-
-    @cached_property
-    def stability(self) -> Tensor:
-        """float32 [n], `perception.stability`."""
-        return perception.stability(self.crops)
 
     @cached_property
     def sharpness(self) -> Tensor:
@@ -147,6 +143,13 @@ class Subjects:
         if scorer not in self._templates:
             self._templates[scorer] = _means(self.photos.embeddings[scorer], [self.unseen[p] for p in self.gallery])
         return self._templates[scorer]
+
+    @cached_property
+    def real_faces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(who, features float32 [n, 256], `distances.radii`) of everybody's unseen photos."""
+        rows = self.real(self.gallery)
+        features = perception.features(self.photos.crops[rows]).numpy()
+        return np.array([self.photos.people[i] for i in rows]), features, radii(features)
 
     def anchor(self, person: str, scorer: str) -> np.ndarray | None:
         """The unit vector [d] that stands for a forgotten person's anchor: its condition; for a judge, its template,
@@ -239,6 +242,14 @@ class Drawings:
         return np.where(self._mine.any(1), (self.genuine > self.rival).astype(np.float64), np.nan)
 
     @cached_property
+    def realism(self) -> np.ndarray:
+        """Float64 [found], `distances.realism` among the unseen photos of other people: what looks like the person is
+        not real for that."""
+        who, features, reach = self.subjects.real_faces
+        others = self.people[self.found][:, None] != who[None]
+        return realism(self.pictures.features[self.pictures.found].numpy(), features, reach, others)
+
+    @cached_property
     def impostors(self) -> ScoreDistribution:
         """Scores of held-out people's pictures with the templates of other held-out people."""
         held_out = np.isin(self.people[self.found], self.subjects.groups["holdout"])
@@ -282,8 +293,8 @@ class Drawings:
         people = self.group(group)
         mine = self.pictures.features[self._of(people)].numpy()
         if real:
-            rows = self.subjects.real(people)
-            value = distance(mine, self.subjects.photos.features[rows].numpy())
+            who, features, _ = self.subjects.real_faces
+            value = distance(mine, features[np.isin(who, people)])
         elif self.frozen is self:
             value = None
         else:

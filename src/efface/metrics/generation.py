@@ -133,9 +133,11 @@ def audit(subjects: Subjects, drawn: Mapping[str, Pictures], generator: torch.Ge
             found = _measured(f"{before}{CONTROLS}stranger", strangers_as(person, original), few, ("forget",))
             rows += [row for row in found if row.person == person]
     concluded = conclude(rows, generator)
-    for block in (concluded, *concluded["judges"].values()):
-        for name in drawn:
-            _complete(block["models"].setdefault(name, {}), metrics)
+    by_judges = {key: metric for key, metric in metrics.items() if metric.by_judges}
+    for name in drawn:
+        _complete(concluded["models"].setdefault(name, {}), metrics)
+        for block in concluded["judges"].values():
+            _complete(block["models"].setdefault(name, {}), by_judges)
     content = concluded | {
         "thresholds": {scorer: {f"far={rate_text(FAR)}": _threshold(m["original"])} for scorer, m in drawings.items()},
         "groups": {group: list(members) for group, members in subjects.groups.items()},

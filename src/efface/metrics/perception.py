@@ -1,5 +1,5 @@
-"""What a crop looks like to the judge that comes with efface, and to nobody: features for distances between sets of
-pictures, and how good a face is. One fixed network for every model, so that numbers of different models compare."""
+"""What a crop looks like to the judge that comes with efface, whatever drew it: one fixed network, so that numbers of
+different models compare. And how sharp it is."""
 
 from functools import cache
 
@@ -8,12 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efface.errors import EffaceError
-from efface.faces.views import DIRECTIONS, shifted
 from efface.models.recognition.judge import JudgeRecogniser
 from efface.targets.recognition import RecognitionTarget
 
-SHIFT = 2
-"""By how many pixels of 112 the views of `stability` are shifted."""
 BATCH = 128
 """Crops that go through the network together."""
 
@@ -34,19 +31,6 @@ def features(crops: Tensor) -> Tensor:
     trunk = nn.Sequential(*(eye.network.get_submodule(name) for (name,) in eye.spec.blocks[:-1]))
     parts = [trunk(eye.inputs(chunk)) for chunk in crops.split(BATCH)]
     return torch.cat(parts) if parts else torch.empty(0, 256)
-
-
-def stability(crops: Tensor) -> Tensor:
-    """How little the judge's embedding changes when the crop is moved by two pixels: float32 [n], above 0, at most 1.
-
-    2 σ(−mean distance of all pairs of five views), the plain crop and four shifts: SER-FIQ's score (Terhörst et al.
-    2020, arXiv 2003.09373, equation 2) over shifts in place of dropout, which the judge has none of.
-    """
-    views = [crops, *(shifted(crops, SHIFT * right, SHIFT * down) for right, down in DIRECTIONS)]
-    embeddings = torch.stack([judge().embed(view, BATCH) for view in views], 1)
-    first, second = torch.triu_indices(len(views), len(views), 1)
-    distances = (embeddings[:, first] - embeddings[:, second]).norm(dim=2)
-    return 2 * torch.sigmoid(-distances.mean(1))
 
 
 def sharpness(crops: Tensor) -> Tensor:

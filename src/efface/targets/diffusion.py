@@ -119,7 +119,7 @@ class DiffusionTarget:
         return self.summed(self.weighted(tokens, guidance))
 
     def weighted(self, tokens: Tensor, guidance: float | None = None) -> Weighted:
-        """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598, equation 6, as ε_u + s (ε_c − ε_u)), written
+        """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598, equation 6: ε_u + s (ε_c − ε_u)), written
         as a sum: (1 − s) ε_u + s ε_c. guidance: s; None: the model's own, 1: none."""
         scale = self.spec.guidance if guidance is None else guidance
         return [(1.0, tokens)] if scale == 1 else [(1 - scale, self.unconditioned(len(tokens))), (scale, tokens)]

@@ -1,8 +1,9 @@
-"""How good the generated faces are to a recogniser: the stability of the embedding, in the manner of SER-FIQ (Terhörst
-et al. 2020, arXiv 2003.09373).
+"""How real the generated faces are: the realism score (Kynkäänniemi et al. 2019, arXiv 1904.06991, section 5) on the
+features that enter the last linear map of the shipped judge, among the unseen photos of other people.
 
-It is not eDifFIQA, which PIU reports: that is a network of its own, trained on real faces. It tells a face from noise,
-not a good picture from a plain one; read it beside the same number of the original model and of photos.
+It is not eDifFIQA, which PIU reports: that is a network of its own, trained on real faces. The judge hardly sees blur,
+so `sharpness` stands beside it; an average face is real to it, so `ism_net` does. SER-FIQ's way, the stability of the
+embedding, was tried and left: the judge is as sure of pure noise as of a photo (docs/diffusion.md).
 """
 
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from efface.metrics.protocol import ByPerson
 
 @dataclass(frozen=True, kw_only=True)
 class Quality(Metric[Drawings]):
-    """Mean stability of the shipped judge's embedding under shifts of two pixels (`perception.stability`), 0 to 1."""
+    """Mean realism score of a person's pictures, above 0; read it beside that of photos."""
 
     groups: ClassVar[tuple[str, ...]] = GROUPS
+    unit: ClassVar[str] = "realism score"
     by_judges: ClassVar[bool] = False
 
     @property
@@ -25,4 +27,4 @@ class Quality(Metric[Drawings]):
         return "quality"
 
     def measure(self, evaluation: Drawings, group: str) -> ByPerson:
-        return evaluation.by_person(group, evaluation.pictures.stability.numpy()[evaluation.found])
+        return evaluation.by_person(group, evaluation.realism)
