@@ -65,8 +65,6 @@ class Esd(Unlearner):
 
 @torch.no_grad()
 def away_from_person(target: DiffusionTarget, rows: Noised, eta: float) -> Tensor:
-    """The header's target [b, c, h, w]; one pass for both conditions."""
-    embeddings = torch.cat([torch.zeros_like(rows.embeddings), rows.embeddings])
-    tokens = target.condition(embeddings)
-    nobody, person = target.noise(torch.cat([rows.z, rows.z]), torch.cat([rows.t, rows.t]), tokens).chunk(2)
-    return nobody - eta * (person - nobody)
+    """The header's target [b, c, h, w]."""
+    nobody, person = target.condition(torch.zeros_like(rows.embeddings)), target.condition(rows.embeddings)
+    return target.summed([(1 + eta, nobody), (-eta, person)])(rows.z, rows.t)

@@ -54,12 +54,12 @@ class Rece(Unlearner):
         persons = mean_tokens(target, request.forget.centroids())
         anchors = mean_tokens(target, request.anchors)
         kept = mean_tokens(target, preserved_people(request, self.preserved, generator))
-        originals = [module.weight.double() for module in face_maps(target.parts.unet).values()]
+        originals = [module.weight.cpu().double() for module in face_maps(target.parts.unet).values()]
         modules = list(face_maps(student.parts.unet).values())
         given = persons
         for round in range(self.rounds + 1):
             if round:
-                weights = (module.weight.double() for module in modules)
+                weights = (module.weight.cpu().double() for module in modules)
                 given = persons @ still_gives(weights, originals, self.shrinkage).T
             for module, before in zip(modules, originals, strict=True):
                 edit(
@@ -79,4 +79,4 @@ def still_gives(weights: Iterable[Tensor], originals: Iterable[Tensor], shrinkag
     left, right = torch.zeros(()), torch.zeros(())
     for now, before in zip(weights, originals, strict=True):
         left, right = left + now.T @ now, right + now.T @ before
-    return torch.linalg.solve(left + shrinkage * torch.eye(len(left), dtype=left.dtype, device=left.device), right)
+    return torch.linalg.solve(left + shrinkage * torch.eye(len(left), dtype=left.dtype), right)

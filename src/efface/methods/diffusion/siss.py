@@ -10,10 +10,10 @@ norm 1, a moving average of the weights is the result / the same; what the batch
 known / 64 photos of either side, and diffusers' default, min((1 + k)/(10 + k), 0.9999) after step k + 1. The paper's
 importance-sampled mixture of both sides is dropped by the adaptation, so here too.
 
-Mistakes avoided: the official code of SISS draws one timestep of the highest noise alone in its published state; here t
-is uniform.
+Mistakes avoided: the official script for CelebA draws t from the noisiest timestep alone; here t is uniform.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,21 +60,10 @@ class Siss(Unlearner):
         student, trained = student_of(target, scope_names(target.parts.unet, self.scope))
         average = AveragedModel(student.parts.unet, avg_fn=follow)
 
-        def loss(forgotten: Noised, retained: Noised) -> dict[str, Tensor]:
-            kept = denoising(student, retained)
-            ahead = torch.autograd.grad(kept, trained, materialize_grads=True)
-            lost = denoising(student, forgotten)
-            away = torch.autograd.grad(lost, trained, materialize_grads=True)
-            scale = forget_scale(ahead, away, self.beta)
-            return {
-                "retain": with_gradient(kept, trained, ahead),
-                "forget": with_gradient(-scale * lost, trained, [-scale * g for g in away]),
-            }
-
         train_on_noised(
             nn.ModuleDict({"unet": student.parts.unet, "average": average}),
             (forgotten_latents(target, request), Latents.of(target, request.retain)),
-            loss,
+            lambda forgotten, retained: both_ways(student, trained, forgotten, retained, self.beta),
             optimiser=torch.optim.AdamW(trained, lr=self.learning_rate),
             steps=self.steps,
             batch=self.batch,
@@ -86,10 +75,24 @@ class Siss(Unlearner):
         return finished(student)
 
 
-def forget_scale(ahead: tuple[Tensor, ...], away: tuple[Tensor, ...], beta: float) -> Tensor:
-    """β·‖g_retain‖ / ‖g_forget‖ of the gradients of both sides, one tensor a parameter."""
-    one, other = (torch.stack([g.norm() for g in gradients]).norm() for gradients in (ahead, away))
-    return beta * one / other.clamp(min=1e-12)
+def both_ways(
+    student: DiffusionTarget, trained: list[nn.Parameter], forgotten: Noised, retained: Noised, beta: float
+) -> dict[str, Tensor]:
+    """Terms whose gradients by the trained parameters are the two parts of the header's step."""
+    kept = denoising(student, retained)
+    ahead = torch.autograd.grad(kept, trained, materialize_grads=True)
+    lost = denoising(student, forgotten)
+    away = torch.autograd.grad(lost, trained, materialize_grads=True)
+    scale = beta * length(ahead) / length(away).clamp(min=1e-12)
+    return {
+        "retain": with_gradient(kept, trained, ahead),
+        "forget": with_gradient(-scale * lost, trained, [-scale * g for g in away]),
+    }
+
+
+def length(gradients: Sequence[Tensor]) -> Tensor:
+    """The norm [] of all of them together."""
+    return torch.stack([g.norm() for g in gradients]).norm()
 
 
 def follow(mean: Tensor, value: Tensor, updates: Tensor | int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from efface.errors import EffaceError
 from efface.methods.conditions import DrawRequest
 from efface.methods.unlearner import Unlearner
+from efface.models.diffusion.ip_adapter import Decoupled
 from efface.targets.diffusion import DiffusionTarget
 
 
@@ -47,7 +48,7 @@ class Uce(Unlearner):
         anchors = mean_tokens(target, request.anchors)
         kept = mean_tokens(target, preserved_people(request, self.preserved, generator))
         for module in face_maps(student.parts.unet).values():
-            before = module.weight.double()
+            before = module.weight.cpu().double()
             edit(
                 module,
                 [
@@ -72,8 +73,13 @@ def face_maps(unet: nn.Module) -> Mapping[str, nn.Linear]:
 
 @torch.no_grad()
 def mean_tokens(target: DiffusionTarget, embeddings: Tensor) -> Tensor:
-    """The mean of the tokens of each unit embedding [n, d]: float64 [n, c]."""
-    return target.condition(embeddings).double().mean(1)
+    """The mean of the tokens of each unit embedding [n, d]: float64 [n, c], on the CPU. With decoupled attention of the
+    face's own tokens, which are the last."""
+    tokens = target.condition(embeddings).cpu().double()
+    for module in target.parts.unet.modules():
+        if isinstance(module, Decoupled):
+            return tokens[:, -module.tokens :].mean(1)
+    return tokens.mean(1)
 
 
 def preserved_people(request: DrawRequest, most: int, generator: torch.Generator) -> Tensor:
@@ -88,9 +94,9 @@ def preserved_people(request: DrawRequest, most: int, generator: torch.Generator
 def edit(module: nn.Linear, wanted: list[tuple[float, Tensor, Tensor]], hold: float) -> None:
     """Give a map the weight W that minimises hold·‖W − W_now‖² + Σ weight·‖W c − v‖² over rows c [n, inputs] and v
     [n, outputs] of every (weight, c, v), float64; hold above 0."""
-    now = module.weight.double()
+    now = module.weight.cpu().double()
     left = hold * now
-    right = hold * torch.eye(now.shape[1], dtype=now.dtype, device=now.device)
+    right = hold * torch.eye(now.shape[1], dtype=now.dtype)
     for weight, tokens, values in wanted:
         left = left + weight * values.T @ tokens
         right = right + weight * tokens.T @ tokens

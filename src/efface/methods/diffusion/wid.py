@@ -49,21 +49,10 @@ class Wid(Unlearner):
     def unlearn(self, target: DiffusionTarget, request: DrawRequest, generator: torch.Generator) -> DiffusionTarget:
         student, trained = student_of(target, scope_names(target.parts.unet, self.scope))
 
-        def loss(forgotten: Noised) -> dict[str, Tensor]:
-            noise = predicted(student, forgotten, forgotten.embeddings)
-            with torch.no_grad():
-                wanted = predicted(target, forgotten, forgotten.anchors)
-            terms = {"forget": F.mse_loss(noise, wanted)}
-            if self.identity_weight:
-                with torch.no_grad():
-                    anchor = identity(target, forgotten, wanted)
-                terms["identity"] = self.identity_weight * F.mse_loss(identity(target, forgotten, noise), anchor)
-            return terms
-
         train_on_noised(
             student.parts.unet,
             [forgotten_latents(target, request)],
-            loss,
+            lambda forgotten: anchor_terms(student, target, forgotten, self.identity_weight),
             optimiser=torch.optim.AdamW(trained, lr=self.learning_rate),
             steps=self.steps,
             batch=self.batch,
@@ -71,6 +60,18 @@ class Wid(Unlearner):
             clip=1.0,
         )
         return finished(student)
+
+
+def anchor_terms(student: DiffusionTarget, teacher: DiffusionTarget, rows: Noised, weight: float) -> dict[str, Tensor]:
+    """The header's terms; weight: w."""
+    noise = predicted(student, rows, rows.embeddings)
+    with torch.no_grad():
+        wanted = predicted(teacher, rows, rows.anchors)
+        recognised = identity(teacher, rows, wanted)
+    return {
+        "forget": F.mse_loss(noise, wanted),
+        "identity": weight * F.mse_loss(identity(student, rows, noise), recognised),
+    }
 
 
 def identity(target: DiffusionTarget, rows: Noised, noise: Tensor) -> Tensor:
