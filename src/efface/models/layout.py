@@ -40,7 +40,7 @@ def located(weights: Path, files: Sequence[str]) -> Path:
     name = weights.as_posix()
     if weights.exists() or weights.is_absolute() or name.count("/") != 1 or name.startswith("."):
         raise EffaceError(
-            f"{weights}: found no such folder, expected one with the model's parts, or a hub id OWNER/NAME"
+            f"{weights}: found no such folder, expected one with the model's parts; name it, or a hub id OWNER/NAME"
         )
     from huggingface_hub import snapshot_download
 
@@ -53,13 +53,14 @@ def located(weights: Path, files: Sequence[str]) -> Path:
         ) from error
 
 
-def part(name: str, folders: Sequence[Path]) -> Path:
-    """The file or folder of this name in the first of the folders that has it. Raises EffaceError where none has."""
+def part(name: str, folders: Sequence[Path], advice: str = "fetch it") -> Path:
+    """The file or folder of this name in the first of the folders that has it. Raises EffaceError, which ends in the
+    advice, where none has."""
     for folder in folders:
         if (folder / name).exists():
             return folder / name
     others = "".join(f", nor in {folder}" for folder in folders[1:])
-    raise EffaceError(f"{folders[0]}: found no {name} there{others}, expected that part of the model; fetch it")
+    raise EffaceError(f"{folders[0]}: found no {name} there{others}, expected that part of the model; {advice}")
 
 
 def settings(path: Path) -> dict[str, Any]:
@@ -67,9 +68,8 @@ def settings(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EffaceError(
-            f"{path}: cannot be read ({line_of(error)}), expected a part's JSON; fetch it again"
-        ) from error
+        reason = getattr(error, "strerror", None) or line_of(error)
+        raise EffaceError(f"{path}: cannot be read ({reason}), expected a part's JSON; fetch it again") from error
     if not isinstance(told, dict):
         raise EffaceError(f"{path}: found a JSON {type(told).__name__}, expected an object; fetch it again")
     return told
@@ -128,11 +128,12 @@ def whole(folder: Path) -> Iterator[Path]:
 def copied(source: Path, folder: Path, names: Sequence[str]) -> None:
     """Copy those of the files and folders that the source has; links become what they lead to."""
     for name in names:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, folder / name, copy_function=shutil.copyfile)
-        elif (source / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
+        there = source / name
+        for file in sorted(there.rglob("*")) if there.is_dir() else [there]:
+            if file.is_file():
+                new = folder / file.relative_to(source)
+                new.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, new)
 
 
 def line_of(error: Exception) -> str:

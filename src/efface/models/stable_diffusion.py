@@ -8,13 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from efface.errors import EffaceError
-from efface.models.layout import filled, line_of, settings
+from efface.models.layout import filled, line_of, part, settings
 from efface.models.schedule import Schedule
 from efface.models.weights import read, save
 
 CONFIG, SCHEDULER = "config.json", "scheduler_config.json"
 WEIGHTS = "diffusion_pytorch_model"
 """How diffusers names the weights of a UNet or an auto-encoder, without the suffix."""
+ADVICE = "fetch it, or name the folder of Stable Diffusion 1.5 that has it as the model's base"
+"""Where a part that may lie in another folder is in none."""
 OLD = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 """Names of the attention in auto-encoders that were published before diffusers renamed it -> now."""
 
@@ -78,6 +80,9 @@ def tokenizer(folder: Path) -> Any:
     """The CLIPTokenizer of a folder."""
     from transformers import CLIPTokenizer
 
+    if not (folder / "tokenizer.json").is_file():
+        for name in ("vocab.json", "merges.txt"):
+            part(name, [folder])
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # of the JSON, the merges, the library

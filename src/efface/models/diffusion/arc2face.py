@@ -15,6 +15,7 @@ from efface.errors import EffaceError
 from efface.models.diffusion_model import DiffusionModel, Parts, Window
 from efface.models.layout import copied, located, part
 from efface.models.stable_diffusion import (
+    ADVICE,
     autoencoder,
     check_fit,
     schedule,
@@ -97,10 +98,12 @@ class Arc2Face(DiffusionModel):
         folders = self._folders(weights)
         network = unet(part(UNET, folders[:1]))
         encoder = part(ENCODER, folders[:1])
-        text, words = text_encoder(encoder), tokenizer(part("tokenizer", folders))
-        latents = autoencoder(part("vae", folders))
+        text, words = text_encoder(encoder), tokenizer(part("tokenizer", folders, ADVICE))
+        latents = autoencoder(part("vae", folders, ADVICE))
         check_fit(network, self.size, latents, text.config.hidden_size, encoder)
-        return Parts(network, self._reading(text, words, encoder), latents, schedule(part("scheduler", folders)))
+        return Parts(
+            network, self._reading(text, words, encoder), latents, schedule(part("scheduler", folders, ADVICE))
+        )
 
     def save(self, parts: Parts, folder: Path, source: Path, **extra: str) -> None:
         """Write what the source's own folder holds, with this UNet."""

@@ -18,6 +18,7 @@ from efface.errors import EffaceError
 from efface.models.diffusion_model import DiffusionModel, Parts, Window
 from efface.models.layout import copied, filled, located, part
 from efface.models.stable_diffusion import (
+    ADVICE,
     autoencoder,
     check_fit,
     schedule,
@@ -133,16 +134,16 @@ class IPAdapter(DiffusionModel):
         path = part(self.file, folders[:1])
         tensors = read(path)
         check_values(tensors, path)
-        network, encoder = unet(part("unet", folders)), part("text_encoder", folders)
-        text, words = text_encoder(encoder), tokenizer(part("tokenizer", folders))
-        latents = autoencoder(part("vae", folders))
+        network, encoder = unet(part("unet", folders, ADVICE)), part("text_encoder", folders, ADVICE)
+        text, words = text_encoder(encoder), tokenizer(part("tokenizer", folders, ADVICE))
+        latents = autoencoder(part("vae", folders, ADVICE))
         width = text.config.hidden_size
         check_fit(network, self.size, latents, width, encoder)
         projector = self._projector(tensors, path, width)
         with torch.no_grad():
             texts = [text(input_ids=token_ids(words, told)).last_hidden_state for told in (self.prompt, self.negative)]
         self._attach(network, tensors, path, projector.shape[0])
-        return Parts(network, projector.told(*texts), latents, schedule(part("scheduler", folders)))
+        return Parts(network, projector.told(*texts), latents, schedule(part("scheduler", folders, ADVICE)))
 
     def save(self, parts: Parts, folder: Path, source: Path, **extra: str) -> None:
         """Write the adapter's file and `unet/`, and copy what else the source's own folder holds."""
@@ -156,7 +157,7 @@ class IPAdapter(DiffusionModel):
                     tensors[f"{ADAPTER}{i}.{kind}.weight"] = state.pop(f"{layer}.{kind}.0.weight")
         tensors |= {name: torch.zeros_like(t) for name, t in tensors.items() if name.endswith("_lora.up.weight")}
         save_grouped(folder / self.file, tensors, dict(extra))
-        write_unet(state, part("unet", folders), folder / "unet", **extra)
+        write_unet(state, part("unet", folders, ADVICE), folder / "unet", **extra)
 
     def recogniser_weights(self, weights: Path) -> Path | None:
         """`arcface`."""
