@@ -14,7 +14,8 @@ from PIL import Image
 
 from efface import report
 from efface.report import figures
-from efface.report.page import MOST_PEOPLE, MOST_SEARCHES, THUMBNAIL, render
+from efface.report.html import THUMBNAIL
+from efface.report.page import MOST_PEOPLE, MOST_SEARCHES, render
 from efface.report.pictures import MOST_MATCHES, MOST_STRIPS
 from report_evidence import ENDINGS, PEOPLE, measured
 from synthetic_faces import unit

@@ -1,30 +1,28 @@
 """One run, one straight line: configuration -> people -> target -> method -> audit -> folder."""
 
-import platform
-import sys
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
 from accelerate import PartialState
 from torch import Tensor
 
-import efface
 from efface import config as configuration
 from efface import report, training
 from efface.attacks.attempts import attempted
 from efface.config import Named, RunConfig
-from efface.errors import EffaceError
-from efface.faces.alignment import AlignmentNotes, align
-from efface.faces.cache import CropCache
-from efface.faces.crops import Crops
-from efface.faces.detection import Detector
-from efface.faces.splits import Split, check_request, split
 from efface.folder import CHECKPOINTS, run_folder
-from efface.methods.unlearner import Request
+from efface.given import (
+    Photos,
+    about,
+    check_asked,
+    check_attacks,
+    device_of,
+    load_target,
+    log_method,
+    read_photos,
+    seeded,
+)
 from efface.metrics.audit import Audit, audit
 from efface.metrics.floor import pixel_embeddings, random_network_embeddings
 from efface.progress import Quiet, Watcher
@@ -38,10 +36,7 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, mark: str | N
     resume: continue a run of the same configuration that was stopped. mark: as `folder.run_folder` says.
     Raises EffaceError for whatever the user can mend.
     """
-    if config.method is None:
-        raise EffaceError("method: found nothing, expected the name of a method; see `efface methods`")
-    if not config.forget:
-        raise EffaceError("forget: found nobody, expected the names of the people to forget")
+    check_asked(config)
     with training.processes(device_of(config).type == "cpu") as state:
         if not state.is_main_process:
             _take_part(config, state)
@@ -55,10 +50,11 @@ def run(config: RunConfig, watcher: Watcher, resume: bool = False, mark: str | N
             with training.session(folder.checkpoints, watcher) as session:
                 unlearned = _unlearn(config, target, photos)
             cost = session.cost(target.device)
+            assert config.method is not None
             paths = unlearned.save(folder.path / "weights", method=config.method.name)
             if unlearned.only_safetensors():
                 folder.log("weights", unlearned.only_safetensors())
-            folder.log("method", f"{config.method.name}: {cost['steps']} steps, {cost['seconds']:.1f} s", cost=cost)
+            log_method(folder, config, cost)
             measured, embeddings = measure(config, photos, {"original": target, "unlearned": unlearned}, watcher)
             content = contents(config, photos, measured) | unlearned.facts()
             content |= {"cost": cost, "weights": [p.name for p in paths]}
@@ -81,16 +77,14 @@ def _take_part(config: RunConfig, state: PartialState) -> None:
     state.wait_for_everyone()
 
 
-def _unlearn(config: RunConfig, target: RecognitionTarget, photos: "Photos") -> RecognitionTarget:
+def _unlearn(config: RunConfig, target: RecognitionTarget, photos: Photos) -> RecognitionTarget:
     assert config.method is not None
-    generator = torch.Generator().manual_seed(config.seed)
-    return config.method.value.unlearn(target, photos.request(), generator)
+    return config.method.value.unlearn(target, photos.request(), seeded(config))
 
 
 def evaluate(config: RunConfig, unlearned: Path | None, watcher: Watcher) -> dict[str, Any]:
     """Measure the model, and `unlearned` weights of the same network if given, by the protocol; writes nothing."""
-    if config.attacks and not config.forget:
-        raise EffaceError("attacks: found nobody to forget, expected whom to bring back; give --forget")
+    check_attacks(config)
     targets = {"original": load_target(config.model, config)}
     if unlearned is not None:
         targets["unlearned"] = load_target(Named(config.model.name, config.model.value, unlearned), config)
@@ -98,58 +92,6 @@ def evaluate(config: RunConfig, unlearned: Path | None, watcher: Watcher) -> dic
     watcher.say(photos.summary())
     measured, _ = measure(config, photos, targets, watcher)
     return contents(config, photos, measured) | targets.get("unlearned", targets["original"]).facts()
-
-
-@dataclass(frozen=True)
-class Photos:
-    """Everybody's aligned faces and who is in which group."""
-
-    crops: Crops
-    split: Split
-    notes: AlignmentNotes
-
-    def request(self) -> Request:
-        """What a method may see: the seen photos of the forgotten and of the retained."""
-        groups = (self.split.forget, self.split.retain)
-        return Request(*(self.crops.take([i for p in group for i in self.split.seen[p]]) for group in groups))
-
-    def summary(self) -> str:
-        """One line: how many people and photos, and what was wrong with some."""
-        parts = self.split
-        people = f"{len(parts.forget)} to forget, {len(parts.retain)} retained, {len(parts.holdout)} held out"
-        return f"{len(self.crops)} photos of {len(self.crops.people())} people ({people}); {_wrong(self.notes)}"
-
-
-def read_photos(config: RunConfig, watcher: Watcher) -> Photos:
-    """Read, align and divide the photos that the configuration names."""
-    people = config.faces.value.read()
-    check_request(people.photos, config.forget, config.retain)  # before hours of alignment
-    detector = None if config.detector is None else Detector.load(config.detector)
-    with watcher.track("aligning faces", sum(map(len, people.photos.values()))) as tick:
-        crops, notes = align(people, detector, None if detector is None else CropCache.default(), tick)
-    for person in config.forget:
-        if person not in crops.identities:
-            count = len(people.photos[person])
-            raise EffaceError(
-                f"forget: found no face in any of the {count} photos of {person}; give photos that show it"
-            )
-    return Photos(crops, split(crops, config.forget, config.retain), notes)
-
-
-def load_target(model: Named, config: RunConfig) -> RecognitionTarget:
-    """The recogniser that the configuration names, on its device."""
-    assert model.weights is not None
-    return RecognitionTarget.load(model.name, model.weights, device_of(config), **model.fields())
-
-
-def device_of(config: RunConfig) -> torch.device:
-    """The configuration's device; `auto` is an accelerator where there is one."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if config.device == "auto":
-        return found or torch.device("cpu")
-    if config.device not in ("cpu", found.type if found else "cpu"):
-        raise EffaceError(f"device: found {config.device}, expected cpu or auto: this machine has no such accelerator")
-    return torch.device(config.device)
 
 
 def measure(
@@ -166,47 +108,21 @@ def measure(
         embeddings = {name: target.embed(pixels, tick=tick) for name, target in everyone.items()}
         floors = {
             "raw_pixels": pixel_embeddings(pixels),
-            "random_network": random_network_embeddings(targets["original"], pixels, _drawing(config), tick),
+            "random_network": random_network_embeddings(targets["original"], pixels, seeded(config), tick),
         }
     judged = embeddings.pop("judge", None)
-    audits = {"models": audit(photos.split, embeddings, _drawing(config), floors=floors)}
+    audits = {"models": audit(photos.split, embeddings, seeded(config), floors=floors)}
     if config.attacks:
         attacks = [attack.value for attack in config.attacks]
-        audits["models"] = attempted(audits["models"], attacks, everyone, photos.crops, _drawing(config), watcher)
+        audits["models"] = attempted(audits["models"], attacks, everyone, photos.crops, seeded(config), watcher)
     if judged is not None:
-        audits["judge"] = audit(photos.split, {"original": judged}, _drawing(config))
+        audits["judge"] = audit(photos.split, {"original": judged}, seeded(config))
     return audits, embeddings
 
 
 def contents(config: RunConfig, photos: Photos, measured: dict[str, Audit]) -> dict[str, Any]:
     """What audit.json holds (docs/audit.md)."""
-    parts = photos.split
-    content = {
-        "schema": 1,
-        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "speaks_of": "suppression",
-        **measured["models"].as_dict(),
-        "photos": asdict(photos.notes)
-        | {"identical": list(parts.identical), "shared": parts.shared, "near_duplicates": parts.near_duplicates},
-        "config": config.plain(),
-        "versions": {
-            "efface": efface.__version__,
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "python": platform.python_version(),
-            "platform": f"{sys.platform} {platform.machine()}",
-        },
-    }
+    content = about(config, photos) | measured["models"].as_dict()
     if "judge" in measured:
         content["judge"] = measured["judge"].as_dict()["models"]
     return content
-
-
-def _wrong(notes: AlignmentNotes) -> str:
-    """What was not plain about the photos, in words."""
-    return f"{len(notes.no_face)} without a face, {len(notes.several_faces)} with several"
-
-
-def _drawing(config: RunConfig) -> torch.Generator:
-    """The generator of the bootstrap."""
-    return torch.Generator().manual_seed(config.seed)

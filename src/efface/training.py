@@ -10,12 +10,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,6 +25,9 @@ from torch import Tensor, nn
 
 from efface.errors import EffaceError
 from efface.progress import Quiet, Watcher
+
+POINTS = 100
+"""Points of a training curve."""
 
 
 @dataclass
@@ -71,6 +75,15 @@ def peak_memory(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def thinned(curve: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """`step`, and for each term of the loss its means over the steps up to it, at most POINTS of them."""
+    steps = max(map(len, curve.values()), default=0)
+    every = max(1, -(-steps // POINTS))
+    windows = [slice(start, min(start + every, steps)) for start in range(0, steps, every)]
+    means = {name: [fmean(values[w]) for w in windows] for name, values in curve.items()}
+    return {"step": [w.stop for w in windows], **means}
 
 
 _current: ContextVar[Session | None] = ContextVar("efface_training_session", default=None)

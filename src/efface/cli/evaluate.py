@@ -17,6 +17,7 @@ from efface.cli.options import (
     Tiny,
     Weights,
     configuration,
+    show,
 )
 
 
@@ -24,7 +25,10 @@ def evaluate(
     config: Config = None,
     model: Model = None,
     weights: Weights = None,
-    unlearned: Annotated[Path | None, typer.Option(help="Weights after unlearning, to compare with.")] = None,
+    unlearned: Annotated[
+        Path | None,
+        typer.Option(help="Weights after unlearning, to compare with: a file, or a diffusion model's folder."),
+    ] = None,
     faces: Faces = None,
     forget: Forget = None,
     detector: Detector = None,
@@ -34,9 +38,8 @@ def evaluate(
     tiny: Tiny = False,
 ) -> None:
     """Measure a model on people's photos by the protocol; changes and writes nothing."""
-    from efface import run
     from efface.cli.terminal import Terminal
-    from efface.report.terminal import print_audit
+    from efface.config import DiffusionConfig
 
     loaded = configuration(
         config,
@@ -50,4 +53,12 @@ def evaluate(
         attacks=attacks,
         seed=seed,
     )
-    print_audit(run.evaluate(loaded, unlearned, Terminal()))
+    if isinstance(loaded, DiffusionConfig):
+        from efface import run_diffusion
+
+        audit = run_diffusion.evaluate(loaded, unlearned, Terminal())
+    else:
+        from efface import run
+
+        audit = run.evaluate(loaded, unlearned, Terminal())
+    show(audit)

@@ -1,6 +1,7 @@
 """How `efface methods`, `efface models` and `efface datasets` show what there is."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,29 +13,42 @@ from efface import registry
 
 Name = Annotated[str | None, typer.Argument(help="Show this one's fields, units, defaults and source.")]
 
+LOADED = ("models", "faces")
+"""Kinds whose entries are read from files."""
 
-def show(kind: str, name: str | None) -> None:
-    """The entries of a registry, or one with its fields, on the terminal. Of models and data sets also the licence,
-    whether they may be used commercially, and the files that come with efface."""
+
+def show(kinds: Sequence[str], name: str | None) -> None:
+    """The entries of some registries, each below its heading, or what there is of one name with its fields. Of models
+    and data sets also the licence, whether they may be used commercially, and the files that come with efface."""
     console = Console(highlight=False, markup=False)
-    loaded = kind.startswith(("models", "faces"))
-    if name is None:
-        table = _table("name", "what it is", *(("commercial", "licence") if loaded else ()))
-        for known in registry.names(kind):
-            entry = registry.describe(kind, known)
-            more = (
-                (entry.facts.get("commercial", "unknown"), entry.facts.get("licence", "not stated")) if loaded else ()
-            )
-            table.add_row(known, entry.summary, *more)
-        console.print(table)
-        if loaded:
-            _show_files(console, kind, list(registry.names(kind)))
-        return
+    held = [kind for kind in kinds if name is None or name in registry.names(kind)]
+    for kind in held or kinds[:1]:  # the first says which names there are
+        if len(kinds) > 1:
+            console.print(f"{'' if kind == kinds[0] else chr(10)}{kind.partition('.')[2]}:", style="bold")
+        if name is None:
+            _list(console, kind)
+        else:
+            _detail(console, kind, name)
+
+
+def _list(console: Console, kind: str) -> None:
+    loaded = kind.startswith(LOADED)
+    table = _table("name", "what it is", *(("commercial", "licence") if loaded else ()))
+    for known in registry.names(kind):
+        entry = registry.describe(kind, known)
+        more = (entry.facts.get("commercial", "unknown"), entry.facts.get("licence", "not stated")) if loaded else ()
+        table.add_row(known, entry.summary, *more)
+    console.print(table)
+    if loaded:
+        _show_files(console, kind, list(registry.names(kind)))
+
+
+def _detail(console: Console, kind: str, name: str) -> None:
     entry = registry.describe(kind, name)
     console.print(f"{entry.name}  {entry.summary}", style="bold")
     for fact, text in entry.facts.items():
         console.print(f"{fact}: {text}")
-    if loaded:
+    if kind.startswith(LOADED):
         _show_files(console, kind, [name])
     table = _table("field", "type", "default", "meaning")
     for field in entry.fields:
@@ -56,9 +70,11 @@ def _show_files(console: Console, kind: str, names: list[str]) -> None:
 
 
 def _shipped(kind: str, name: str) -> tuple[Path, ...]:
-    """The files of an entry that come with efface, whether or not they are there."""
+    """The files of an entry that come with efface, whether or not they are there; of a folder all in it."""
     found = getattr(registry.get(kind, name), "shipped", None)
-    return (found,) if isinstance(found, Path) else tuple(found or ())
+    if isinstance(found, Path):
+        return tuple(sorted(found.iterdir())) if found.is_dir() else (found,)
+    return tuple(found or ())
 
 
 def _table(*heads: str) -> Table:

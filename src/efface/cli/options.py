@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from efface.config import RunConfig
+    from efface.config import DiffusionConfig, RunConfig
 
 Config = Annotated[Path | None, typer.Argument(help="A YAML file such as configs/recognition/orl.yaml.")]
 Model = Annotated[str | None, typer.Option(help="Name of the network; see `efface models`.")]
@@ -48,7 +48,7 @@ def configuration(
     attacks: str | None = None,
     out: Path | None = None,
     seed: int | None = None,
-) -> RunConfig:
+) -> RunConfig | DiffusionConfig:
     """The file with the options laid over it, validated."""
     from efface import config
 
@@ -82,20 +82,38 @@ def photos(given: str) -> dict[str, Any]:
     return {"name": "folder", "path": given}
 
 
-def run_and_show(config: RunConfig, resume: bool, mark: str | None = None) -> None:
+def run_and_show(config: RunConfig | DiffusionConfig, resume: bool, mark: str | None = None) -> None:
     """Run, then show the table and where the report is. resume, mark: as `run.run` says; what is marked needs no
     --resume."""
-    from efface import run
     from efface.cli.terminal import Terminal
-    from efface.report.terminal import print_audit
+    from efface.config import DiffusionConfig
 
     terminal = Terminal()
     try:
-        audit = run.run(config, terminal, resume=resume, mark=mark)
+        if isinstance(config, DiffusionConfig):
+            from efface import run_diffusion
+
+            audit = run_diffusion.run(config, terminal, resume=resume, mark=mark)
+        else:
+            from efface import run
+
+            audit = run.run(config, terminal, resume=resume, mark=mark)
     except KeyboardInterrupt as error:
         terminal.say(f"efface: interrupted; the same command{'' if mark else ' with --resume'} continues")
         raise typer.Exit(130) from error
     if not audit:  # not the first of several processes
         return
-    print_audit(audit)
+    show(audit)
     terminal.say(f"report: {config.out / 'report.html'}")
+
+
+def show(audit: dict[str, Any]) -> None:
+    """Print an audit of either kind."""
+    if audit["config"]["kind"] == "diffusion":
+        from efface.report.drawn_terminal import print_drawn
+
+        print_drawn(audit)
+    else:
+        from efface.report.terminal import print_audit
+
+        print_audit(audit)

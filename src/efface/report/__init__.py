@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from efface.faces.crops import Crops
     from efface.faces.splits import Split
+    from efface.report.scores import Scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,40 @@ class Evidence:
     split: Split
     embeddings: Mapping[str, Tensor]
     """Model -> unit embeddings [n, d] of the n crops: `original`, and any of `unlearned` and `retrained`."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnRow:
+    """One person who was drawn by a diffusion model, or an anchor that is nobody."""
+
+    photo: Tensor | None
+    """uint8 [3, size, size], a photo that the method never saw, framed as the pictures; None of who is nobody."""
+    pictures: Mapping[str, Tensor]
+    """Model -> uint8 [draws, 3, size, size]; the same place means the same noise."""
+    likeness: Mapping[str, tuple[float | None, ...]]
+    """Model -> cosine of each picture with the person's template; None where no face was found."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnEvidence:
+    """What the report on a diffusion model is made of."""
+
+    audit: Mapping[str, Any]
+    """The content of audit.json (docs/diffusion.md)."""
+    rows: Mapping[str, DrawnRow]
+    """By name, everybody who was drawn."""
+    scores: Mapping[str, Scores]
+    """Model -> cosines of pictures with templates."""
+
+
+def write_drawn(folder: Path, evidence: DrawnEvidence) -> Path:
+    """As `write`, for a diffusion model."""
+    from efface.folder import write_text
+    from efface.report.drawn import render
+
+    path = folder / "report.html"
+    write_text(path, render(evidence))
+    return path
 
 
 def write(folder: Path, evidence: Evidence) -> Path:

@@ -37,13 +37,29 @@ def highest_share(found: Iterable[Scores]) -> float:
     return min(1.0, 1.08 * max(shares, default=1.0) + 0.01)
 
 
-def histograms(scores: Scores, threshold: float | None, far: str, title: str, top: float) -> bytes:
+@dataclass(frozen=True)
+class Compared:
+    """What a histogram's cosines compare, in words."""
+
+    what: str = "cosine of two photos"
+    of: str = "share of pairs"
+    impostors: str = "strangers"
+    others: str = "same person, others"
+    forgotten: str = "same person, forgotten"
+
+
+PHOTOS = Compared()
+
+
+def histograms(
+    scores: Scores, threshold: float | None, far: str, title: str, top: float, words: Compared = PHOTOS
+) -> bytes:
     """Shares of pairs by cosine, forgotten, others and impostors, with the frozen threshold; `top` ends the axis."""
     figure, axes = _blank(title)
     for values, colour, style, label in (
-        (scores.impostors, STRANGERS, ":", "strangers"),
-        (scores.others, OTHERS, "--", "same person, others"),
-        (scores.forgotten, FORGOTTEN, "-", "same person, forgotten"),
+        (scores.impostors, STRANGERS, ":", words.impostors),
+        (scores.others, OTHERS, "--", words.others),
+        (scores.forgotten, FORGOTTEN, "-", words.forgotten),
     ):
         if not len(values):
             continue
@@ -61,7 +77,7 @@ def histograms(scores: Scores, threshold: float | None, far: str, title: str, to
             fontsize=8,
             color=INK,
         )
-    axes.set(xlim=(-0.5, 1.0), ylim=(0, top), xlabel="cosine of two photos", ylabel="share of pairs")
+    axes.set(xlim=(-0.5, 1.0), ylim=(0, top), xlabel=words.what, ylabel=words.of)
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=3, handlelength=1.6, columnspacing=1.2)
     return png(figure)
 
@@ -115,6 +131,29 @@ def training_curve(losses: Mapping[int, float], figures: Mapping[str, Mapping[in
     shares.set_ylabel("share, of people not trained on", fontsize=9)
     shares.tick_params(labelsize=8, color=STRANGERS)
     shares.spines["top"].set_visible(False)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4, handlelength=1.6, columnspacing=1.2)
+    return png(figure)
+
+
+def loss_terms(curves: Sequence[Mapping[str, Sequence[float]]]) -> bytes:
+    """The terms of the loss by optimiser step, one stage after another, on a logarithmic axis where all are positive.
+
+    curves: of each stage, `step` and the mean of each term over the steps up to it.
+    """
+    figure, axes = _blank("", width=6.4)
+    names = list(dict.fromkeys(name for curve in curves for name in curve if name != "step"))
+    positive = all(v > 0 for curve in curves for name in names for v in curve.get(name, ()))
+    for name, colour, style in zip(names, PEOPLE, ("-", "--", ":", "-.") * 2, strict=False):
+        start = 0.0
+        for number, curve in enumerate(curves):
+            steps = [start + step for step in curve["step"]]
+            label = name if number == next(i for i, c in enumerate(curves) if name in c) else None
+            if name in curve:
+                axes.plot(steps, curve[name], style, color=colour, linewidth=1.5, label=label)
+            start = steps[-1]
+            if name == names[0] and number + 1 < len(curves):
+                axes.axvline(start, color=PALE, linewidth=0.9)
+    axes.set(xlabel="optimiser step", ylabel="term of the loss", yscale="log" if positive else "linear")
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4, handlelength=1.6, columnspacing=1.2)
     return png(figure)
 

@@ -150,13 +150,13 @@ class Attempt:
     """(number, the forgotten under each model, the control under each model)."""
 
 
-def attempts(audit: Audit) -> list[Attempt]:
+def attempts(audit: Audit, kind: str = "attacks.recognition") -> list[Attempt]:
     """What was tried, and what it found; empty where nothing was."""
     models = [m for m in MODELS if m in audit["models"]]
-    known = registry.names("attacks.recognition")
+    known = registry.names(kind)
     found = []
     for name, groups in audit.get("attacks", {}).items():
-        text = registry.describe("attacks.recognition", name).summary if name in known else ""
+        text = registry.describe(kind, name).summary if name in known else ""
         rows = []
         for number in attack_numbers(audit, name):
             forgotten, control = (

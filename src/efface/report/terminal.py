@@ -22,7 +22,7 @@ from efface.report.numbers import (
     threshold,
     value,
 )
-from efface.report.tables import attempts, columns
+from efface.report.tables import Attempt, attempts, columns
 from efface.report.verdict import verdict
 
 HEADS = {
@@ -56,7 +56,7 @@ def print_audit(audit: Audit, console: Console | None = None) -> None:
     console.print(_table(audit))
     console.print()
     if audit.get("attacks"):
-        console.print(_remaining(audit))
+        console.print(attempts_table(audit, attempts(audit)))
         console.print()
     for line in _lines(audit):
         console.print(Text(line))
@@ -91,13 +91,13 @@ def _table(audit: Audit) -> Table:
     return table
 
 
-def _remaining(audit: Audit) -> Table:
+def attempts_table(audit: Audit, tried: Iterable[Attempt]) -> Table:
     """What each attempt to bring the forgotten back found, and its control."""
     after = " → after" if "unlearned" in audit["models"] else ""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for head in ("What remains", f"forgotten, before{after}", "control"):
         table.add_column(head, no_wrap=True)
-    for attempt in attempts(audit):
+    for attempt in tried:
         table.add_row(Text(attempt.name, "bold"))
         for number, *cells in attempt.numbers:
             changes = (" → ".join(one.partition(" [")[0] for one in cell[:2]) for cell in cells)

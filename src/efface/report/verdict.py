@@ -96,7 +96,7 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
         return "unknown", f"No verdict: {_too_few(audit)}"
     if recognised < RECOGNISED_TAR:
         return "unknown", "No verdict: the original model hardly recognised these photos, so no forgetting can be shown"
-    forgotten, harmless = _all_met(forgetting), _all_met(harm)
+    forgotten, harmless = all_met(forgetting), all_met(harm)
     if forgotten is None or harmless is None:
         return "unknown", f"No verdict: {_too_few(audit)}"
     if forgotten:
@@ -105,7 +105,7 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
             return "forgotten", f"{said} at acceptable harm"
         return "harmful", f"{said.rstrip(',')}, but the harm is too high"
     aside = "" if harmless else ", and the harm is too high"
-    weakened = _all_met(_weakening(audit))
+    weakened = all_met(_weakening(audit))
     return (
         ("weakened", f"Harder to recognise, but not forgotten{aside}")
         if weakened
@@ -193,7 +193,7 @@ def _beside(held: int) -> int:
     return people
 
 
-def _all_met(rules: Iterable[Rule]) -> bool | None:
+def all_met(rules: Iterable[Rule]) -> bool | None:
     """False as soon as one rule is broken; None where none is broken but one (or all) could not be measured."""
     met = [rule.met for rule in rules] or [None]
     return False if False in met else None if None in met else True
