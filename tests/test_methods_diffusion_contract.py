@@ -7,7 +7,7 @@ import pytest
 from efface import registry
 from efface.testing.diffusion_contract import CHECKS, Problem
 
-QUICK = {"steps": 8, "batch": 4, "retained": 4}
+QUICK = {"steps": 8, "batch": 4, "retained": 4, "measured": 2, "pictures": 2}
 """Enough to move; as published, methods take minutes."""
 
 
