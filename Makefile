@@ -7,10 +7,13 @@ export EFFACE_DATA
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test check bench setup
+.PHONY: demo demo-diffusion test check bench setup
 
 demo: $(READY)
 	$(BIN)/efface demo
+
+demo-diffusion: $(READY)
+	$(BIN)/efface demo diffusion
 
 test: $(READY)
 	$(BIN)/python -m pytest

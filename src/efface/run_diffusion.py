@@ -12,6 +12,8 @@ import torch
 
 from efface import config as configuration
 from efface import report, training
+from efface.attacks import attempts
+from efface.attacks.drawing import Sitter
 from efface.config import DiffusionConfig, Named
 from efface.errors import EffaceError
 from efface.faces.framing import frame
@@ -125,9 +127,8 @@ def prepare(config: DiffusionConfig, watcher: Watcher) -> Scene:
         lambda people, detector, tick: frame(people, size, place.left, place.top, place.side, detector, tick),
     )
     crops, split = photos.crops, photos.split
-    with watcher.track("embedding photos", 1) as tick:
-        seen = look(target, judges, crops.pixels, crops.identities, framed=True)
-        tick(1)
+    with watcher.track("embedding photos", len(crops) * (1 + len(judges))) as tick:
+        seen = look(target, judges, crops.pixels, crops.identities, framed=True, tick=tick)
     scene = Scene(target, judges, photos, seen, Chosen(torch.empty(0, target.spec.embedding_size), (), (), ()))
     if not split.forget:
         return scene
@@ -167,7 +168,15 @@ def measured(
         name: measure(target, scene.judges, subjects, config.draws, config.seed, watcher)
         for name, target in targets.items()
     }
-    return audit(subjects, drawn, seeded(config))
+    found = audit(subjects, drawn, seeded(config))
+    if not config.attacks:
+        return found
+    originals = {scorer: models["original"] for scorer, models in found.drawings.items()}
+    sitters = {
+        name: Sitter(target, scene.judges, subjects, originals, config.draws, config.seed)
+        for name, target in targets.items()
+    }
+    return attempts.drawn(found, [attack.value for attack in config.attacks], sitters, seeded(config), watcher)
 
 
 def contents(config: DiffusionConfig, scene: Scene, found: DrawingAudit) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`efface demo`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -17,20 +17,44 @@ RETRAINED = "retrained.safetensors"
 """Beside the weights of `shipped`: the same training without the known people."""
 
 
+PERSON = "person-000"
+"""Whom the diffusion model forgets."""
+DRAWING = {
+    "kind": "diffusion",
+    "model": "shipped",
+    "faces": "people",
+    "judge": "judge",
+    "anchor": {"percentiles": [10, 20]},
+    "method": {"name": "piu", "steps": 100},
+    "draws": 6,
+    "people": 12,
+}
+"""The diffusion demo's configuration: fewer steps and pictures than the defaults, so that it ends in minutes."""
+
+
 def demo(
-    forget: Annotated[str, typer.Option(help="Whom to forget: people of the pack, with commas between them.")] = PEOPLE,
-    out: Annotated[Path, typer.Option(help="Folder of the result; what an earlier demo wrote is replaced.")] = Path(
-        "demo-run"
-    ),
+    kind: Annotated[Literal["recognition", "diffusion"], typer.Argument(help="Kind of the model.")] = "recognition",
+    forget: Annotated[
+        str | None,
+        typer.Option(help=f"Whom to forget: people of the pack, commas between [{PEOPLE}; of diffusion {PERSON}]."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the result; what an earlier demo wrote is replaced [demo-run, demo-diffusion]."),
+    ] = None,
     tiny: Tiny = False,
 ) -> None:
-    """Make the recogniser that comes with efface forget people who come with it; needs nothing from outside."""
+    """Make a model that comes with efface forget people who come with it; needs nothing from outside."""
     from efface import config
     from efface.errors import EffaceError
 
-    if tiny and forget != PEOPLE:
+    if tiny and forget is not None:
         raise EffaceError("--tiny forgets two drawn people, whoever --forget names; leave one of the two out")
-    run_and_show(config.load(None, (), given(names(forget)) | {"out": str(out)}, tiny), resume=True, mark=MARK)
+    drawing = kind == "diffusion"
+    asked = names((PERSON if drawing else PEOPLE) if forget is None else forget)
+    chosen = DRAWING | {"forget": asked} if drawing else given(asked)
+    folder = out or Path("demo-diffusion" if drawing else "demo-run")
+    run_and_show(config.load(None, (), chosen | {"out": str(folder)}, tiny), resume=True, mark=MARK)
 
 
 def given(forget: list[str]) -> dict[str, Any]:

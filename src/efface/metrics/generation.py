@@ -15,7 +15,7 @@ from efface.metrics.audit import ATTACKS, figure
 from efface.metrics.drawings import GROUPS, OWN, Drawings, Pictures, Subjects, photographs, strangers_as
 from efface.metrics.metric import Metric, audited_metrics, rate_text
 from efface.metrics.rows import Row, rows_of, write_rows
-from efface.progress import Quiet, Watcher
+from efface.progress import Quiet, Tick, Watcher
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget
 
@@ -36,11 +36,12 @@ def look(
     pixels: Tensor,
     people: Sequence[str],
     framed: bool = False,
+    tick: Tick | None = None,
 ) -> Pictures:
     """What the conditioning recogniser and the judges make of pictures uint8 [n, 3, size, size].
 
     people: whom each shows or is meant to show. framed: True for photos that were framed as the model's own pictures,
-    so that no detector looks for the face.
+    so that no detector looks for the face. tick: told of the faces that each of them has embedded.
     """
     if framed:
         crops, found = target.window(pixels).round().clamp(0, 255).to(torch.uint8), torch.ones(len(pixels)).bool()
@@ -49,7 +50,7 @@ def look(
     embeddings = {}
     for name, recogniser in {OWN: target.recogniser, **judges}.items():
         embeddings[name] = torch.zeros(len(pixels), recogniser.spec.embedding_size)
-        embeddings[name][found] = recogniser.embed(crops[found])
+        embeddings[name][found] = recogniser.embed(crops[found], tick=tick)
     return Pictures(pixels, tuple(people), crops, found, embeddings)
 
 
