@@ -265,6 +265,10 @@ def read_yaml(
     return given
 
 
+FEW = {"steps": 2, "batch": 2, "retained": 4, "measured": 2, "pictures": 4, "preserved": 4, "rounds": 1}
+"""Fields of a method for diffusion models in a dry run, where it has them."""
+
+
 def _tiny(given: dict[str, Any]) -> dict[str, Any]:
     """The dry run of a configuration: seconds on one core, with nothing from outside."""
     given = {k: v for k, v in given.items() if k not in ("detector", "judge", "retrained", "retain")}
@@ -275,12 +279,12 @@ def _tiny(given: dict[str, Any]) -> dict[str, Any]:
         "forget": ["person-000", "person-001"],
     }
     if diffusion:
-        given |= {"draws": 2, "people": 3}
+        given |= {"anchor": {"choice": "closest"}, "attacks": (), "draws": 2, "people": 3}
     method, kind = given.get("method"), f"methods.{given.get('kind', 'recognition')}"
     method = {"name": method} if isinstance(method, str) else method
     if isinstance(method, dict) and kind in registry.KINDS and method.get("name") in registry.names(kind):
         has = {f.name for f in registry.describe(kind, method["name"]).fields}
-        few = {"steps": 2, "batch": 4} if diffusion else {"steps": 5, "epochs": 1}
+        few = FEW if diffusion else {"steps": 5, "epochs": 1}
         given["method"] = method | {k: v for k, v in few.items() if k in has}
     return given
 
