@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efface.errors import EffaceError
+from efface.errors import EffaceError, line_of
 from efface.models.weights import check_values, misfit, read
 
 CHANGED = "changed.safetensors"
@@ -134,8 +134,3 @@ def copied(source: Path, folder: Path, names: Sequence[str]) -> None:
                 new = folder / file.relative_to(source)
                 new.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, new)
-
-
-def line_of(error: Exception) -> str:
-    """An error in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

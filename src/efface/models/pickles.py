@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efface.errors import EffaceError
+from efface.errors import EffaceError, line_of
 
 WRAPPERS = ("state_dict", "model")
 """Keys under which a training checkpoint keeps the weights."""
@@ -34,7 +34,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise _refusal(path, str(error), "only tensors in a plain state dict") from error
     except Exception as error:  # a broken file: RuntimeError, EOFError, IndexError, OSError, KeyError, ...
         raise EffaceError(
-            f"{path}: not a readable torch checkpoint ({_line(error)}); it may be truncated: fetch it again"
+            f"{path}: not a readable torch checkpoint ({line_of(error)}); it may be truncated: fetch it again"
         ) from error
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -68,7 +68,7 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
         raise _refusal(path, f"GLOBAL {error}", "lists of bytes and of booleans") from error
     except Exception as error:  # a broken or hostile pickle may raise anything
         raise EffaceError(
-            f"{path}: not a readable verification set ({_line(error)}); expected ([encoded pictures], [same?])"
+            f"{path}: not a readable verification set ({line_of(error)}); expected ([encoded pictures], [same?])"
         ) from error
     if len(found[0]) != 2 * len(found[1]):
         raise EffaceError(
@@ -178,7 +178,3 @@ def _first_global(path: Path) -> str | None:
 
 def _kind(value: Any) -> str:
     return f"a value of type {type(value).__name__}" if value is not None else "nothing"
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

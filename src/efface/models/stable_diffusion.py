@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from efface.errors import EffaceError
-from efface.models.layout import filled, line_of, part, settings
+from efface.errors import EffaceError, line_of
+from efface.models.layout import filled, part, settings
 from efface.models.schedule import Schedule
 from efface.models.weights import read, save
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import efface
 from efface import registry
-from efface.errors import EffaceError
+from efface.errors import EffaceError, line_of
 from efface.models import mxnet, onnx_file, onnx_graph, pickles, scatter
 from efface.models.recogniser import Recogniser
 
@@ -325,5 +325,4 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> EffaceError:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return EffaceError(f"{path}: not readable as {kind} ({line}); it may be truncated: fetch it again")
+    return EffaceError(f"{path}: not readable as {kind} ({line_of(error)}); it may be truncated: fetch it again")

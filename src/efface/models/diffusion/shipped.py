@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from efface.errors import EffaceError
+from efface.errors import EffaceError, line_of
 from efface.models.diffusion_model import DiffusionModel, Parts, Window
 from efface.models.latents import PatchLatents
-from efface.models.layout import filled, line_of, part, settings
+from efface.models.layout import filled, part, settings
 from efface.models.projector import Projector
 from efface.models.schedule import Schedule
 from efface.models.weights import save
