@@ -1,9 +1,10 @@
 """How real the generated faces are: the realism score (Kynkäänniemi et al. 2019, arXiv 1904.06991, section 5) on the
 features that enter the last linear map of the shipped judge, among the unseen photos of other people.
 
-It is not eDifFIQA, which PIU reports: that is a network of its own, trained on real faces. The judge hardly sees blur,
-so `sharpness` stands beside it; an average face is real to it, so `ism_net` does. SER-FIQ's way, the stability of the
-embedding, was tried and left: the judge is as sure of pure noise as of a photo (docs/diffusion.md).
+It is not eDifFIQA, which PIU reports: that is a network of its own, trained on real faces. To the judge a blurred
+face is a real one, so `sharpness` stands beside it; so is an average face, for which there is `ism_net`. SER-FIQ's way,
+the stability of the embedding, was tried and left: the judge is as sure of pure noise as of a photo (docs/diffusion.md,
+python -m benchmarks.quality).
 """
 
 from dataclasses import dataclass
