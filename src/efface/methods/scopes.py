@@ -32,8 +32,9 @@ def scope_names(unet: nn.Module, scope: Scope) -> tuple[str, ...]:
 
 
 def cross_attention_layers(unet: nn.Module) -> tuple[str, ...]:
-    """Names of the cross-attention layers, in the network's order."""
-    return tuple(name for name, _ in unet.named_modules() if name.endswith(".attn2"))
+    """Names of the cross-attention layers, in the order in which a pass reaches them."""
+    names = (name for name, _ in unet.named_modules() if name.endswith(".attn2"))
+    return tuple(sorted(names, key=lambda name: ("down", "mid_", "up_b").index(name[:4])))
 
 
 def cross_attention_blocks(unet: nn.Module) -> tuple[str, ...]:

@@ -1,0 +1,208 @@
+"""A step of PIU beside a naive one: seconds, peak memory, and the losses of both.
+
+    python -m benchmarks.diffusion_step [--repetitions N]      the shipped model's sizes, the published batch
+    python -m benchmarks.diffusion_step --full-size            Stable Diffusion 1.5's sizes; minutes on a CPU, 12 GB
+
+The naive step passes the network five times (teacher: forgotten, anchor, retained; student: forgotten, retained), with
+a gradient by every parameter and diffusers' default attention. Both train the same parameters of the same weights on
+the same batch with AdamW; the two take turns, and seconds are medians of processor time. Peak memory is that of a
+process of its own for either, above what it held before (Linux only). Weights are random, as time does not depend on
+them, and the student's are other than the teacher's, so that both losses say something. One thread, freed memory kept
+(docs/speed.md), float32; bf16 as a third row.
+"""
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from efface import memory
+from efface.methods.diffusion.piu import beyond_anchor
+from efface.methods.scopes import scope_names
+from efface.methods.teaching import Lesson, Precision
+from efface.models.diffusion.shipped import SCHEDULE, ShippedDiffusion, build, unet_config
+from efface.models.diffusion_model import Parts
+from efface.models.latents import PatchLatents
+from efface.models.projector import Projector
+from efface.models.recognition.shipped import ShippedRecogniser
+from efface.models.schedule import Schedule
+from efface.targets.diffusion import DiffusionTarget
+from efface.targets.recognition import RecognitionTarget
+
+ETA, WEIGHT, RATE = 1.0, 10.0, 1e-4
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of the network and the batch."""
+
+    unet: dict[str, Any]
+    tokens: tuple[int, int]
+    """How many, and how wide."""
+    forgotten: int
+    retained: int
+
+
+SMALL = Size(unet_config((96, 96, 64, 64), 48, 8, 128), (8, 128), 32, 32)
+FULL = Size(
+    unet_config((320, 640, 1280, 1280), 4, 64, 768) | {"attention_head_dim": 8, "norm_num_groups": 32}, (77, 768), 1, 1
+)
+
+Step = Callable[[], tuple[float, float]]
+"""Returns the two losses."""
+
+
+def target_of(size: Size) -> DiffusionTarget:
+    """A model of this size with random weights; its tokens are drawn, so the projector is the small one."""
+    torch.manual_seed(0)
+    weights = ShippedRecogniser.shipped
+    assert weights is not None
+    parts = Parts(build(size.unet), Projector(), PatchLatents(), Schedule.of(SCHEDULE, "benchmark"))
+    return DiffusionTarget(ShippedDiffusion(), parts, RecognitionTarget.load("shipped", weights))
+
+
+def batch(target: DiffusionTarget, size: Size) -> tuple[Tensor, Tensor, Tensor]:
+    """(z, t, tokens): the forgotten, the retained, and the tokens of the anchors behind them."""
+    generator = torch.Generator().manual_seed(1)
+    rows = size.forgotten + size.retained
+    tokens = torch.randn(rows + size.forgotten, *size.tokens, generator=generator)
+    return target.draw(rows, generator), torch.randint(1000, (rows,), generator=generator), tokens
+
+
+@torch.no_grad()
+def shake(parameters: Iterable[Tensor]) -> None:
+    """Change the student's parameters, the same way each time."""
+    generator = torch.Generator().manual_seed(2)
+    for p in parameters:
+        p += 0.5 * p.std() * torch.randn(p.shape, generator=generator)
+
+
+def ours(target: DiffusionTarget, size: Size, precision: Precision = "fp32") -> Step:
+    """The step as `Piu` takes it."""
+    lesson = Lesson(target, "surgical", precision=precision)
+    shake(lesson.learned)
+    optimiser = torch.optim.AdamW(lesson.learned, lr=RATE, fused=True)
+    z, t, tokens = batch(target, size)
+    own = slice(size.forgotten)
+
+    def step() -> tuple[float, float]:
+        taught, learnt = lesson.both(torch.cat([z, z[own]]), torch.cat([t, t[own]]), tokens, learning=len(z))
+        forget = F.mse_loss(learnt[own], beyond_anchor(taught[own], taught[len(z) :], ETA))
+        retain = F.mse_loss(learnt[size.forgotten :], taught[size.forgotten : len(z)])
+        optimiser.zero_grad(set_to_none=True)
+        (forget + WEIGHT * retain).backward()
+        optimiser.step()
+        return forget.item(), retain.item()
+
+    return step
+
+
+def naive(target: DiffusionTarget, size: Size) -> Step:
+    """Five passes, every parameter requiring a gradient; the optimiser has those of the scope."""
+    student = target.clone()
+    unet = student.parts.unet.requires_grad_(True)
+    trained = [unet.get_parameter(name) for name in scope_names(unet, "surgical")]
+    shake(trained)
+    optimiser = torch.optim.AdamW(trained, lr=RATE)
+    z, t, tokens = batch(target, size)
+    f, rows = size.forgotten, len(z)
+
+    def step() -> tuple[float, float]:
+        with torch.no_grad():
+            own = target.noise(z[:f], t[:f], tokens[:f])
+            anchor = target.noise(z[:f], t[:f], tokens[rows:])
+            kept = target.noise(z[f:], t[f:], tokens[f:rows])
+        forget = F.mse_loss(student.noise(z[:f], t[:f], tokens[:f]), beyond_anchor(own, anchor, ETA))
+        retain = F.mse_loss(student.noise(z[f:], t[f:], tokens[f:rows]), kept)
+        unet.zero_grad(set_to_none=True)
+        (forget + WEIGHT * retain).backward()
+        optimiser.step()
+        return forget.item(), retain.item()
+
+    return step
+
+
+STEPS: dict[str, Callable[[DiffusionTarget, Size], Step]] = {
+    "naive": naive,
+    "PIU": ours,
+    "PIU, bf16": lambda target, size: ours(target, size, "bf16"),
+}
+
+
+def peak(name: str, size: Size) -> tuple[float, float]:
+    """(MB that two steps need above what the process held before, seconds of the second), in this process alone."""
+    torch.set_num_threads(1)
+    target = target_of(size)
+    before = highest_memory()
+    step = STEPS[name](target, size)
+    step()
+    began = time.process_time()
+    step()
+    seconds = time.process_time() - began
+    return highest_memory() - before, seconds
+
+
+def highest_memory() -> float:
+    """MB that this process held at most; getrusage would tell of the one that started it too."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def alone(name: str, size: Size) -> tuple[float, float]:
+    """`peak`, in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(peak, (name, size))
+
+
+def interleaved(size: Size, repetitions: int) -> tuple[dict[str, list[float]], dict[str, tuple[float, float]]]:
+    """(seconds of each step, its first losses), all in one process, in turns; the first does not count."""
+    target = target_of(size)
+    steps = {name: make(target, size) for name, make in STEPS.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    losses: dict[str, tuple[float, float]] = {}
+    for i in range(repetitions + 1):
+        for name, step in steps.items():
+            began = time.process_time()
+            found = step()
+            losses.setdefault(name, found)
+            if i:
+                seconds[name].append(time.process_time() - began)
+    return seconds, losses
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repetitions", type=int, default=9)
+    parser.add_argument("--full-size", action="store_true")
+    given = parser.parse_args()
+    size = FULL if given.full_size else SMALL
+    print(f"{size.forgotten} forgotten and {size.retained} retained rows", flush=True)
+    if given.full_size:
+        print("| step | seconds | peak memory, MB |\n|---|---|---|", flush=True)
+        for name in STEPS:
+            mb, seconds = alone(name, size)
+            print(f"| {name} | {seconds:.1f} | {mb:.0f} |", flush=True)
+        return
+    seconds, losses = interleaved(size, given.repetitions)
+    print("| step | seconds | of naive | peak memory, MB | L_f | L_p |\n|---|---|---|---|---|---|", flush=True)
+    for name in STEPS:
+        second, forget, retain = median(seconds[name]), *losses[name]
+        cells = f"{second:.2f} | {second / median(seconds['naive']):.2f} | {alone(name, size)[0]:.0f}"
+        print(f"| {name} | {cells} | {forget:.6f} | {retain:.6f} |", flush=True)
+    gap = max(abs(a - b) / b for a, b in zip(losses["PIU"], losses["naive"], strict=True))
+    print(f"losses of PIU and naive differ by {gap:.1e} of their size", flush=True)
+
+
+if __name__ == "__main__":
+    memory.keep_freed()
+    torch.set_num_threads(1)
+    main()
