@@ -1,13 +1,11 @@
 """`efface benchmark`: resumable rows on several processes, the choice of settings, tables and figures."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from efface.benchmark import configuration, page, rows, running
-from efface.benchmark.choice import EQUAL, FAR, TAR, choose
-from efface.benchmark.rows import Results
+from efface.benchmark import configuration, running
+from efface.benchmark.recognition import rows, tables
+from efface.benchmark.recognition.choice import EQUAL, FAR, TAR, choose
+from efface.benchmark.recognition.configuration import RecognitionBenchmark
+from efface.benchmark.results import Results
 from efface.cli import app
 from efface.errors import EffaceError
 from efface.faces.datasets.drawn import Drawn
-from efface.processes import Worker
 from efface.progress import Quiet
+from threads import start_beside
 
 SHIPPED = Path(__file__).parents[1] / "configs" / "benchmark" / "recognition.yaml"
 PEOPLE = [f"person-{number:03}" for number in range(12)]
@@ -79,32 +79,11 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Beside:
-    """A thread that does what a worker's process does: no second Python, which takes seconds to begin."""
-
-    exitcode = 0
-
-    def __init__(self, life: Callable[..., None], *given: Any) -> None:
-        self.here, there = multiprocessing.Pipe()
-        self.thread = threading.Thread(target=life, args=(there, *given), daemon=True)
-        self.thread.start()
-
-    def terminate(self) -> None:
-        self.here.close()  # it hears that nobody is there
-
-    def join(self) -> None:
-        self.thread.join()
-
-
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what is not about processes."""
 
-    def start(life: Callable[..., None], *given: Any) -> Any:
-        beside = Beside(life, *given)
-        return Worker(beside, beside.here)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(running, "start", start)
+    monkeypatch.setattr(running, "start", start_beside)
 
 
 def copied(done: Path, folder: Path) -> tuple[Path, Path]:
@@ -114,6 +93,12 @@ def copied(done: Path, folder: Path) -> tuple[Path, Path]:
         new.parent.mkdir(parents=True, exist_ok=True)
         new.write_bytes(path.read_bytes())
     return written(folder, page=None), folder / "results"
+
+
+def loaded(*given: Any, **more: Any) -> RecognitionBenchmark:
+    found = configuration.load(*given, **more)
+    assert isinstance(found, RecognitionBenchmark)
+    return found
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -129,7 +114,7 @@ def refused(*arguments: str) -> str:
 
 def test_every_row_has_its_file_and_a_file_says_what_it_is_of(done: Path):
     files = sorted((done / "results").rglob("*.json"))
-    assert len(files) == ROWS == rows.count(configuration.load(done / "small.yaml"))
+    assert len(files) == ROWS == rows.count(loaded(done / "small.yaml"))
     assert all(file.stat().st_size < 10_000 for file in files)
     row = load(done / "results/drawn/report/random_label.json")
     assert row["row"]["method"]["steps"] == 3 and row["row"]["method"]["retain_weight"] == 100.0
@@ -236,7 +221,7 @@ def test_a_killed_process_costs_its_row_alone(done: Path, tmp_path: Path, monkey
     slow = SMALL["methods"] | {"random_label": {"learning_rate": [0.001, 0.01], "steps": 1500}}
     (results / "drawn/report/random_label.json").unlink()
     path = written(tmp_path, methods=slow)
-    config = configuration.load(path)
+    config = loaded(path)
     started: list[int] = []
     begin = running.start
 
@@ -361,7 +346,7 @@ GRID = {"directions": [1, 2]}
 def test_one_clear_line(tmp_path: Path, changes: dict[str, Any], message: str):
     path = written(tmp_path, **changes)
     with pytest.raises(EffaceError, match=message) as caught:
-        configuration.load(path, tiny=changes == {"results": None})
+        loaded(path, tiny=changes == {"results": None})
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
@@ -372,16 +357,16 @@ def test_data_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("EFFACE_DATA", str(tmp_path / "nowhere"))
     assert "data.orl.model.weights: " in (line := refused(str(SHIPPED), *settings)) and "--data" in line
     assert refused(str(SHIPPED), "--data", "lfw", *settings) == "--data: found 'lfw', expected one of: orl, people"
-    kept = configuration.load(SHIPPED, (), ["people"])
+    kept = loaded(SHIPPED, (), ["people"])
     assert kept.scale is not None
-    running._readable("people", kept.data["people"], kept.scale.people)  # everybody who is named is there
+    running._readable("people", kept.data["people"], kept.named("people"))  # everybody who is named is there
     with pytest.raises(EffaceError, match=r"data\.drawn: forget: found 'person-099'.*nearest name"):
         changed = DRAWN | {"tune": [["person-099"]]}
-        small = configuration.load(written(tmp_path, data={"drawn": changed}))
+        small = loaded(written(tmp_path, data={"drawn": changed}))
         running.run(small, Results(small), 1, Quiet())
     with pytest.raises(EffaceError, match=r"data\.drawn: forget: found 'person-098'"):
         more = SMALL["scale"] | {"people": [*PEOPLE[8:11], "person-098"]}
-        small = configuration.load(written(tmp_path, scale=more))
+        small = loaded(written(tmp_path, scale=more))
         running.run(small, Results(small), 1, Quiet())
 
 
@@ -391,9 +376,7 @@ def test_the_shipped_configuration_runs_dry(tmp_path: Path, monkeypatch: pytest.
     arguments = ["--tiny", "--set", f"results={tmp_path / 'r'}", "--set", "attacks=[prototype]"]
     said = CliRunner().invoke(app, ["benchmark", str(SHIPPED), *arguments])
     assert said.exit_code == 0, said.output
-    assert len(list((tmp_path / "r-tiny").rglob("*.json"))) == rows.count(
-        configuration.load(SHIPPED, arguments[2::2], tiny=True)
-    )
+    assert len(list((tmp_path / "r-tiny").rglob("*.json"))) == rows.count(loaded(SHIPPED, arguments[2::2], tiny=True))
     assert not list(Path.cwd().glob("*-tiny")) and "drawn: the forgotten" in said.output
 
 
@@ -432,10 +415,10 @@ def test_the_last_block_alone_gives_the_whole_networks_embeddings(done: Path):
     import torch
 
     from efface import registry
-    from efface.benchmark.measuring import Bench
+    from efface.benchmark.recognition.measuring import Bench
     from efface.targets.recognition import RecognitionTarget
 
-    bench = Bench(configuration.load(done / "small.yaml").data["drawn"])
+    bench = Bench(loaded(done / "small.yaml").data["drawn"])
     torch.testing.assert_close(bench.embed(bench.target), bench.target.embed(bench.crops.pixels))
     generator = torch.Generator().manual_seed(0)
     request = bench.request(bench.searches(tuple(PEOPLE[:2])).split, PEOPLE[:2])
@@ -447,11 +430,11 @@ def test_the_last_block_alone_gives_the_whole_networks_embeddings(done: Path):
 
 
 def test_an_attack_that_fails_does_not_cost_the_row(done: Path, tmp_path: Path):
-    from efface.benchmark.measuring import Bench, measure
+    from efface.benchmark.recognition.measuring import Bench, measure
 
     attacks = [{"name": "relearning", "learning_rate": 1e30, "steps": [0, 3], "people": 1}]
     path = written(tmp_path, attacks=["prototype", *attacks], results=str(done / "results"))
-    config = configuration.load(path)
+    config = loaded(path)
     task = rows.reported(config, Results(config), "drawn", "esc")
     assert task is not None
     group = measure(Bench(config.data["drawn"]), task)["groups"]["known"]
@@ -461,5 +444,5 @@ def test_an_attack_that_fails_does_not_cost_the_row(done: Path, tmp_path: Path):
 
 
 def test_the_page_of_nothing_is_empty(tmp_path: Path):
-    config = configuration.load(written(tmp_path))
-    assert page.sections(config, Results(config)) == {}
+    config = loaded(written(tmp_path))
+    assert tables.sections(config, Results(config)) == {}

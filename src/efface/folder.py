@@ -24,9 +24,14 @@ Say = Callable[[str], None]
 
 def write_text(path: Path, text: str) -> None:
     """Write a temporary file, then rename it: the file is whole or not there."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes."""
     partial = path.with_name(path.name + ".tmp")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -3,16 +3,17 @@
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import cast
+from typing import Any, cast
 
 from efface import memory
-from efface.benchmark import rows
-from efface.benchmark.configuration import BenchmarkConfig, DataSet, People, completed
-from efface.benchmark.rows import Content, Results, Task
+from efface.benchmark.configuration import BenchmarkConfig
+from efface.benchmark.grids import People, completed
+from efface.benchmark.kinds import module
+from efface.benchmark.results import Content, Results, Row
 from efface.errors import EffaceError
 from efface.faces.splits import check_request
 from efface.processes import Worker, end, start
@@ -24,15 +25,14 @@ def run(config: BenchmarkConfig, results: Results, processes: int, watcher: Watc
     Raises EffaceError where the configuration, the data or a stored result is wrong, before anything is measured."""
     if processes < 1:
         raise EffaceError(f"--processes: found {processes}, expected at least 1")
-    missing = [task for task in rows.tasks(config, results) if results.get(task) is None]
-    total = rows.count(config)
+    missing = [task for task in module(config.kind, "rows").tasks(config, results) if results.get(task) is None]
+    total = module(config.kind, "rows").count(config)
     if not missing:
         return ""
     needed = {name: data for name, data in config.data.items() if any(t.data == name for t in missing)}
-    many = {config.scale.data: config.scale.people} if config.scale else {}
-    given = {name: _readable(name, data, many.get(name, ())) for name, data in needed.items()}
+    given = {name: _readable(name, data, config.named(name)) for name, data in needed.items()}
     lost: dict[str, str] = {}
-    with watcher.track("rows of the benchmark", total) as tick, _crew(given) as crew:
+    with watcher.track("rows of the benchmark", total) as tick, _crew(config.kind, given) as crew:
         finished = done = _done(config, results)
         tick(done)
         while True:
@@ -58,10 +58,10 @@ def run(config: BenchmarkConfig, results: Results, processes: int, watcher: Watc
 
 
 def _done(config: BenchmarkConfig, results: Results) -> int:
-    return sum(_there(results, task) for task in rows.tasks(config, results))
+    return sum(_there(results, task) for task in module(config.kind, "rows").tasks(config, results))
 
 
-def _there(results: Results, task: Task) -> bool:
+def _there(results: Results, task: Row) -> bool:
     """Whether a row has a result; one of another configuration that came up on the way is none."""
     try:
         return results.get(task) is not None
@@ -69,11 +69,11 @@ def _there(results: Results, task: Task) -> bool:
         return False
 
 
-def _waiting(config: BenchmarkConfig, results: Results, crew: "_Crew", lost: dict[str, str]) -> Iterator[Task]:
+def _waiting(config: BenchmarkConfig, results: Results, crew: "_Crew", lost: dict[str, str]) -> Iterator[Row]:
     """Rows to be measured that nobody measures, those first whose setting has just been chosen."""
     under_way = {task.file for task in crew.under_way()}
-    free: list[Task] = []
-    for task in rows.tasks(config, results):
+    free: list[Row] = []
+    for task in module(config.kind, "rows").tasks(config, results):
         if task.file in under_way or task.file in lost:
             continue
         try:
@@ -84,9 +84,9 @@ def _waiting(config: BenchmarkConfig, results: Results, crew: "_Crew", lost: dic
     yield from sorted(free, key=lambda task: task.kind == "tune")
 
 
-def _readable(name: str, data: DataSet, more: People = ()) -> DataSet:
+def _readable(name: str, data: Any, named: Iterable[People]) -> Any:
     """The data set with its paths completed. Raises EffaceError where something of it is not there, or somebody of
-    its sets or of `more`."""
+    `named`, the sets of people to forget."""
     source = f"data.{name}"
     found = completed(data, source)
     for key, path in (("model.weights", found.model.weights), ("detector", found.detector)):
@@ -94,7 +94,7 @@ def _readable(name: str, data: DataSet, more: People = ()) -> DataSet:
             raise EffaceError(f"{source}.{key}: {path} does not exist; correct it, or leave {name} out with --data")
     try:
         people = found.faces.value.read().photos
-        for forget in (*found.tune, *(one for sets in found.report.values() for one in sets), more):
+        for forget in named:
             check_request(people, forget, ())
     except EffaceError as error:
         raise EffaceError(f"{source}: {error}") from error
@@ -108,27 +108,28 @@ def _readable(name: str, data: DataSet, more: People = ()) -> DataSet:
 class _Crew:
     """The processes and what each of them does."""
 
-    data: dict[str, DataSet]
+    kind: str
+    data: dict[str, Any]
     idle: list[Worker]
-    busy: dict[Connection, tuple[Worker, Task]]
+    busy: dict[Connection, tuple[Worker, Row]]
 
-    def under_way(self) -> list[Task]:
+    def under_way(self) -> list[Row]:
         """What is being measured."""
         return [task for _, task in self.busy.values()]
 
-    def give(self, waiting: Iterator[Task], most: int) -> None:
+    def give(self, waiting: Iterator[Row], most: int) -> None:
         """Hand out rows until `most` processes are busy."""
         while len(self.busy) < most and (task := next(waiting, None)):
-            worker = self.idle.pop() if self.idle else start(_work, self.data)
+            worker = self.idle.pop() if self.idle else start(_work, self.kind, self.data)
             try:
                 worker.connection.send(task)
             except OSError:  # it died while it had nothing to do
                 end([worker])
-                worker = start(_work, self.data)
+                worker = start(_work, self.kind, self.data)
                 worker.connection.send(task)
             self.busy[worker.connection] = worker, task
 
-    def heard(self) -> Iterator[tuple[Task, Content | None, str]]:
+    def heard(self) -> Iterator[tuple[Row, Content | None, str]]:
         """Wait, then (row, its content, what went wrong) of each process that is done; content is None where it has
         none. A process that died is replaced when there is more to do."""
         for connection in cast(list[Connection], wait(list(self.busy))):
@@ -146,30 +147,29 @@ class _Crew:
 
 
 @contextmanager
-def _crew(data: dict[str, DataSet]) -> Iterator[_Crew]:
-    crew = _Crew(data, [], {})
+def _crew(kind: str, data: dict[str, Any]) -> Iterator[_Crew]:
+    crew = _Crew(kind, data, [], {})
     try:
         yield crew
     finally:
         end([*crew.idle, *(worker for worker, _ in crew.busy.values())])
 
 
-def _work(connection: Connection, data: dict[str, DataSet]) -> None:
+def _work(connection: Connection, kind: str, data: dict[str, Any]) -> None:
     """A worker's life: a data set is loaded once and kept."""
     memory.keep_freed()
     benches = {}
     while True:
         try:
-            task: Task = connection.recv()
+            task: Row = connection.recv()
         except (EOFError, OSError):
             return
         content, wrong, began = None, "", time.perf_counter()
         try:
-            from efface.benchmark.measuring import Bench, measure
-
+            measuring = module(kind, "measuring")
             if task.data not in benches:
-                benches[task.data] = Bench(data[task.data])
-            content = measure(benches[task.data], task) | {"took": time.perf_counter() - began}
+                benches[task.data] = measuring.Bench(data[task.data])
+            content = measuring.measure(benches[task.data], task) | {"took": time.perf_counter() - began}
         except EffaceError as error:
             wrong = str(error)
         except Exception as error:

@@ -24,7 +24,7 @@ def benchmark(
 ) -> None:
     """Compare methods on several data sets: every row that has no result yet is measured, then tables and figures."""
     from efface.benchmark import configuration, page, running
-    from efface.benchmark.rows import Results
+    from efface.benchmark.results import Results
     from efface.cli.terminal import Terminal
     from efface.errors import EffaceError
 

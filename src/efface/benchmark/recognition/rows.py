@@ -1,23 +1,17 @@
-"""The rows of a benchmark: what has to be measured, and the file that each result is kept in."""
+"""The rows of a benchmark of recognisers: what has to be measured, and the file that each result is kept in."""
 
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import efface
-from efface.benchmark.choice import choose
-from efface.benchmark.configuration import BenchmarkConfig, DataSet, Grid, People
+from efface.benchmark.grids import People, label
+from efface.benchmark.recognition.choice import choose
+from efface.benchmark.recognition.configuration import DataSet, RecognitionBenchmark
+from efface.benchmark.results import Results, Row
 from efface.config import Named, plain
-from efface.errors import EffaceError
-from efface.folder import write_text
 
 Kind = Literal["references", "retrained", "tune", "report", "at_once", "one_after_another", "photos"]
-Content = dict[str, Any]
-"""What a result's file holds."""
 REFERENCES = "references"
 """The row of the original model and of the matchers without identity."""
 RETRAINED = "retrained"
@@ -25,13 +19,9 @@ RETRAINED = "retrained"
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Row):
     """One row: a method at one setting on several sets of people with several seeds."""
 
-    file: str
-    """Where its result is, below the folder of results."""
-    data: str
-    """The data set's name."""
     kind: Kind
     sets: Mapping[str, tuple[People, ...]]
     """Group -> sets of people to forget."""
@@ -42,11 +32,6 @@ class Task:
     attacked_sets: int = 0
     seen: int | None = None
     """Photos of each person to forget that the method is given; None: all seen ones."""
-
-    @property
-    def title(self) -> str:
-        """For people: the file without its ending."""
-        return self.file.removesuffix(".json")
 
     def identity(self, data: DataSet) -> dict[str, Any]:
         """All that the result depends on, as JSON; a result with another one is of another configuration."""
@@ -66,98 +51,7 @@ class Task:
         return json.loads(json.dumps(found | tried | retrained))
 
 
-class Results:
-    """The folder of results, as far as they are of this configuration.
-
-    again: results of another configuration, and damaged ones, count as not there.
-    """
-
-    def __init__(self, config: BenchmarkConfig, again: bool = False) -> None:
-        self.config, self.again = config, again
-        self._read: dict[str, Content | None] = {}
-
-    def path(self, task: Task) -> Path:
-        """The file of a row."""
-        return self.config.results / task.file
-
-    def get(self, task: Task) -> Content | None:
-        """The result of a row; None where there is none. Raises EffaceError where it is of another configuration or
-        damaged."""
-        if self._read.get(task.file) is None or self._read[task.file]["row"] != self._identity(task):  # pyright: ignore
-            self._read[task.file] = self._checked(task)
-        return self._read[task.file]
-
-    def keep(self, task: Task, found: Content) -> Content:
-        """Write a result, whole or not at all."""
-        content = {"row": self._identity(task), "efface": efface.__version__} | _short(found)
-        path = self.path(task)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, _written(content))
-        except OSError as error:
-            raise EffaceError(f"{path}: cannot be written ({error.strerror}); free the disk or set results") from error
-        self._read[task.file] = content
-        return content
-
-    def _identity(self, task: Task) -> dict[str, Any]:
-        return task.identity(self.config.data[task.data])
-
-    def _checked(self, task: Task) -> Content | None:
-        path = self.path(task)
-        if not path.exists():
-            return None
-        hint = "remove it, or pass --again, which measures it anew"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            known = isinstance(content, dict) and isinstance(content.get("row"), dict) and "groups" in content
-        except (OSError, ValueError) as error:
-            if self.again:
-                return None
-            raise EffaceError(f"{path}: cannot be read as a result ({error}); {hint}") from error
-        wanted = self._identity(task)
-        different = _differences(content["row"], wanted) if known else ["it is no result of a benchmark"]
-        if not different:
-            return content
-        if self.again:
-            return None
-        raise EffaceError(f"{path}: found a result of another configuration ({'; '.join(different)}); {hint}")
-
-
-def _differences(found: Any, wanted: Any, key: str = "") -> list[str]:
-    """What differs, by dotted key."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = sorted(found.keys() | wanted.keys())
-        nested = (_differences(found.get(k), wanted.get(k), f"{key}.{k}" if key else k) for k in keys)
-        return [line for lines in nested for line in lines]
-    if found == wanted:
-        return []
-    told = [json.dumps(value, ensure_ascii=False) for value in (found, wanted)]
-    if max(map(len, told)) > 40:
-        return [f"{key} differs"]
-    return [f"{key} is {told[0]}, now {told[1]}"]
-
-
-def _written(content: Content) -> str:
-    """JSON with a line for each innermost mapping or list."""
-    lines = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    return re.sub(r"[{\[][^{}\[\]]*[}\]]", lambda inner: re.sub(r"\n\s*", " ", inner[0]), lines) + "\n"
-
-
-def _short(value: Any) -> Any:
-    """Numbers with six digits that count."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _short(one) for key, one in value.items()}
-    return [_short(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def label(method: Named, grid: Grid) -> str:
-    """What tells a setting from the others of its grid: `learning_rate=0.001, retain_weight=20.0`."""
-    return ", ".join(f"{field}={getattr(method.value, field)}" for field in grid.varied) or "as it ships"
-
-
-def tuning(config: BenchmarkConfig, data: str, method: str) -> list[Task]:
+def tuning(config: RecognitionBenchmark, data: str, method: str) -> list[Task]:
     """The rows of a method's settings on a data set."""
     own, grid = config.data[data], config.methods[method]
     return [
@@ -173,7 +67,7 @@ def tuning(config: BenchmarkConfig, data: str, method: str) -> list[Task]:
     ]
 
 
-def chosen(config: BenchmarkConfig, results: Results, data: str, method: str) -> tuple[Named, bool] | None:
+def chosen(config: RecognitionBenchmark, results: Results, data: str, method: str) -> tuple[Named, bool] | None:
     """A method as it is reported on a data set, and whether that setting is admissible (variants and controls are not
     asked); None where its settings have not all been measured yet."""
     given = config.variants | {control.name: control for control in config.controls}
@@ -187,12 +81,12 @@ def chosen(config: BenchmarkConfig, results: Results, data: str, method: str) ->
     return config.methods[method].settings[best], admissible
 
 
-def methods(config: BenchmarkConfig) -> list[str]:
+def methods(config: RecognitionBenchmark) -> list[str]:
     """All methods of the tables by title, variants and controls last."""
     return [*config.methods, *config.variants, *(control.name for control in config.controls)]
 
 
-def references(config: BenchmarkConfig, data: str) -> list[Task]:
+def references(config: RecognitionBenchmark, data: str) -> list[Task]:
     """The rows of what is not unlearned: the original model with the floors, and retrained models where there are."""
     own = config.data[data]
     tried = {"attacks": config.attacks, "attacked_sets": config.attacked_sets if config.attacks else 0}
@@ -203,7 +97,7 @@ def references(config: BenchmarkConfig, data: str) -> list[Task]:
     return tasks
 
 
-def reported(config: BenchmarkConfig, results: Results, data: str, method: str) -> Task | None:
+def reported(config: RecognitionBenchmark, results: Results, data: str, method: str) -> Task | None:
     """The row of a method at its chosen setting; None where that is not known yet."""
     setting, own = chosen(config, results, data, method), config.data[data]
     if setting is None:
@@ -215,7 +109,7 @@ def reported(config: BenchmarkConfig, results: Results, data: str, method: str) 
     )  # fmt: skip
 
 
-def scaled(config: BenchmarkConfig, results: Results, method: str) -> list[Task]:
+def scaled(config: RecognitionBenchmark, results: Results, method: str) -> list[Task]:
     """The rows of many people; none where the method's setting is not known yet."""
     scale = config.scale
     setting = chosen(config, results, scale.data, method) if scale else None
@@ -235,7 +129,7 @@ def scaled(config: BenchmarkConfig, results: Results, method: str) -> list[Task]
     return [*tasks, Task(file, scale.data, "one_after_another", sets, seeds, setting[0])]
 
 
-def few_photos(config: BenchmarkConfig, results: Results, method: str) -> list[Task]:
+def few_photos(config: RecognitionBenchmark, results: Results, method: str) -> list[Task]:
     """The rows of few photos; none where the method's setting is not known yet."""
     photos = config.photos
     setting = chosen(config, results, photos.data, method) if photos else None
@@ -252,7 +146,7 @@ def few_photos(config: BenchmarkConfig, results: Results, method: str) -> list[T
     ]  # fmt: skip
 
 
-def tasks(config: BenchmarkConfig, results: Results) -> Iterator[Task]:
+def tasks(config: RecognitionBenchmark, results: Results) -> Iterator[Task]:
     """All rows that can be told now: what depends on the choice of a setting comes up when all settings have been
     measured, before those of the next method."""
     for data in config.data:
@@ -268,7 +162,7 @@ def tasks(config: BenchmarkConfig, results: Results) -> Iterator[Task]:
         yield from few_photos(config, results, method)
 
 
-def count(config: BenchmarkConfig) -> int:
+def count(config: RecognitionBenchmark) -> int:
     """How many rows there are in all."""
     tuned = sum(len(grid.settings) + 1 for grid in config.methods.values()) + len(methods(config)) - len(config.methods)
     found = sum(len(references(config, data)) + tuned for data in config.data)

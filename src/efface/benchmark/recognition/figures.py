@@ -1,17 +1,18 @@
 """Results as pictures: forgetting against harm, many people, few photos. The same results give the same bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from efface.benchmark import rows, tables
-from efface.benchmark.choice import FAR, TAR
-from efface.benchmark.configuration import BenchmarkConfig
-from efface.benchmark.rows import RETRAINED, Results
+from efface.benchmark.parts import Picture
+from efface.benchmark.recognition import rows, tables
+from efface.benchmark.recognition.choice import FAR, TAR
+from efface.benchmark.recognition.configuration import RecognitionBenchmark
+from efface.benchmark.recognition.rows import RETRAINED
+from efface.benchmark.results import Results
 from efface.metrics.harm import MOST_DROP, MOST_FAR
 from efface.report.figures import FORGOTTEN, INK, OTHERS, PALE, PEOPLE, STRANGERS, png
 
@@ -25,16 +26,7 @@ NAMES = {"original": "original model", RETRAINED: "Retrain"}
 """Rows of the figures that are not unlearned."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page."""
-
-    section: str
-    title: str
-    png: bytes
-
-
-def draw(config: BenchmarkConfig, results: Results) -> dict[str, Picture]:
+def draw(config: RecognitionBenchmark, results: Results) -> dict[str, Picture]:
     """End of the file's name -> picture, for everything that has results."""
     pictures: dict[str, Picture] = {}
     for data, own in config.data.items():
@@ -122,7 +114,7 @@ Panels = Mapping[str, Mapping[str, Curve]]
 """What is on the vertical axis -> method -> curve."""
 
 
-def _scale(config: BenchmarkConfig, results: Results) -> tuple[str, Panels, Panels] | None:
+def _scale(config: RecognitionBenchmark, results: Results) -> tuple[str, Panels, Panels] | None:
     """After each of the requests, one after another; and at once as single marks."""
     lines: dict[str, dict[str, Curve]] = {}
     marks: dict[str, dict[str, Curve]] = {}
@@ -155,7 +147,7 @@ def _scale(config: BenchmarkConfig, results: Results) -> tuple[str, Panels, Pane
     return (told, lines, marks) if lines or marks else None
 
 
-def _photos(config: BenchmarkConfig, results: Results) -> tuple[str, Panels, Panels] | None:
+def _photos(config: RecognitionBenchmark, results: Results) -> tuple[str, Panels, Panels] | None:
     lines: dict[str, dict[str, Curve]] = {}
     for method in config.photos.methods if config.photos else ():
         for task in rows.few_photos(config, results, method):

@@ -1,21 +1,19 @@
 """From a row's task to its numbers: unlearn, embed, search, pool. One `Bench` a data set and process."""
 
-import contextlib
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from efface import training
 from efface.attacks.attack import Attack, Subject
 from efface.attacks.attempts import attempt_rows
-from efface.benchmark.choice import FAR, MOST_FAR_OF_A_SET, TAR
-from efface.benchmark.configuration import DataSet, People
-from efface.benchmark.rows import Content, Task
+from efface.benchmark.cost import costed, mean_cost
+from efface.benchmark.grids import People
+from efface.benchmark.recognition.choice import FAR, MOST_FAR_OF_A_SET, TAR
+from efface.benchmark.recognition.configuration import DataSet
+from efface.benchmark.recognition.rows import Task
+from efface.benchmark.results import Content
 from efface.config import Named
 from efface.errors import EffaceError
 from efface.faces.alignment import align
@@ -168,7 +166,7 @@ def _group(bench: Bench, task: Task, group: str) -> Content:
         "admissible": admissible,
         "sets": each,
         "failed": failed,
-        "cost": _mean_cost(costs),
+        "cost": mean_cost(costs),
         "attacks": _attacks(attacked),
     }
 
@@ -224,7 +222,7 @@ def _one_after_another(bench: Bench, task: Task, people: People) -> Content:
                 FAR: numbers["impostors"][FAR]["value"],
             }
         )
-    return {"steps": steps, "failed": failed, "cost": _mean_cost(costs)}
+    return {"steps": steps, "failed": failed, "cost": mean_cost(costs)}
 
 
 def _unlearn(
@@ -232,40 +230,8 @@ def _unlearn(
 ) -> tuple[RecognitionTarget, dict[str, Any]]:
     """The method's model, and what it cost."""
     assert task.method is not None
-    clear_peak()
-    began = time.process_time()
-    with training.session() as session:
-        unlearned = task.method.value.unlearn(target or bench.target, request, _drawing(seed))
-    cost = session.cost(bench.target.device)
-    kept = ("seconds", "steps", "images_seen", "trainable_parameters")
-    own = {"processor_seconds": time.process_time() - began, "peak_memory_mb": peak()}
-    return unlearned, {key: cost[key] for key in kept} | own
-
-
-def clear_peak() -> None:
-    """Let `peak` begin anew, where the system can."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> float | None:
-    """The largest memory of this process in MB since `clear_peak`; None where the system does not say it."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
-
-
-def _mean_cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """The mean of each cost over runs, and the largest memory."""
-    keys = costs[0] if costs else ()
-    known = {key: [cost[key] for cost in costs if cost[key] is not None] for key in keys}
-    combine: dict[str, Callable[[Sequence[float]], float]] = {"peak_memory_mb": max}
-    return {
-        key: combine.get(key, lambda found: math.fsum(found) / len(found))(found) if found else None
-        for key, found in known.items()
-    }
+    method, start = task.method.value, target or bench.target
+    return costed(lambda: method.unlearn(start, request, _drawing(seed)), bench.target.device)
 
 
 def _of_set(people: People, runs: Sequence[Sequence[Row]]) -> dict[str, Any]:

@@ -1,17 +1,18 @@
-"""Results as tables: the same cells in Markdown and on the terminal. No torch here."""
+"""Results of recognisers as tables: the same cells in Markdown and on the terminal. No torch here."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-from efface.benchmark import rows
-from efface.benchmark.choice import FAR, TAR
-from efface.benchmark.configuration import BenchmarkConfig
-from efface.benchmark.rows import REFERENCES, RETRAINED, Results, Task
+from efface.benchmark.grids import label
+from efface.benchmark.parts import NOTHING, Table, costs
+from efface.benchmark.recognition import rows
+from efface.benchmark.recognition.choice import FAR, TAR
+from efface.benchmark.recognition.configuration import RecognitionBenchmark
+from efface.benchmark.recognition.rows import REFERENCES, RETRAINED, Task
+from efface.benchmark.results import Results
 from efface.report.numbers import FLOORS, TAR_MULTI, plain, shown
 from efface.report.verdict import hides
 
-NOTHING = "–"
 DRIFT = "template_drift"
 ATTACKED = {
     "probe": "tar@layer=penultimate",
@@ -25,17 +26,15 @@ ATTACKED = {
 attacks their TAR."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cells of a table, and what has to be said below it."""
-
-    title: str
-    heads: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    notes: list[str] = field(default_factory=list)
+def sections(config: RecognitionBenchmark, results: Results) -> dict[str, list[Table]]:
+    """Name of a part of the page -> its tables; parts without any result are left out."""
+    found = {data: report(config, results, data) for data in config.data}
+    found |= {f"{data} settings": settings(config, results, data) for data in config.data}
+    found |= {"scale": scale(config, results), "photos": photos(config, results)}
+    return {name: made for name, made in found.items() if made}
 
 
-def found(config: BenchmarkConfig, results: Results, data: str) -> dict[str, dict[str, Any]]:
+def found(config: RecognitionBenchmark, results: Results, data: str) -> dict[str, dict[str, Any]]:
     """Row of the report on a data set -> its result, by group; what has not been measured is left out. Titles are
     `original`, `retrained` and the methods."""
     tasks: dict[str, Task | None] = {task.file: task for task in rows.references(config, data)}
@@ -48,7 +47,7 @@ def found(config: BenchmarkConfig, results: Results, data: str) -> dict[str, dic
     return {title: content["groups"] for title, content in contents.items() if content}
 
 
-def report(config: BenchmarkConfig, results: Results, data: str) -> list[Table]:
+def report(config: RecognitionBenchmark, results: Results, data: str) -> list[Table]:
     """For each group of sets: what is left of the forgotten, what it cost, and what attacks still find."""
     tables = []
     contents = found(config, results, data)
@@ -67,7 +66,7 @@ def report(config: BenchmarkConfig, results: Results, data: str) -> list[Table]:
 
 
 def _forgotten(
-    config: BenchmarkConfig, results: Results, data: str, title: str, own: Mapping[str, Mapping[str, Any]]
+    config: RecognitionBenchmark, results: Results, data: str, title: str, own: Mapping[str, Mapping[str, Any]]
 ) -> Table:
     misidentified = next(key for key in _any_numbers(own)["forget"] if key.startswith("misidentified"))
     columns = {
@@ -99,7 +98,7 @@ def _forgotten(
 
 
 def _harm(
-    config: BenchmarkConfig, results: Results, data: str, title: str, own: Mapping[str, Mapping[str, Any]]
+    config: RecognitionBenchmark, results: Results, data: str, title: str, own: Mapping[str, Mapping[str, Any]]
 ) -> Table:
     heads = (
         "method", "strangers accepted ×1e-3 (worst set)", "retained lose", "held out lose", "look-alikes lose",
@@ -124,13 +123,13 @@ def _harm(
                 _value(numbers, "retain", DRIFT, 3) if "drops" in result else NOTHING,
                 _value(numbers, "retain", "cross_version_rank1"),
                 _equal(config, results, data, name, result),
-                *_cost(result.get("cost", {})),
+                *costs(result.get("cost", {})),
             )
         )
     return Table(title, heads, lines)
 
 
-def _attacks(config: BenchmarkConfig, title: str, own: Mapping[str, Mapping[str, Any]]) -> Table:
+def _attacks(config: RecognitionBenchmark, title: str, own: Mapping[str, Mapping[str, Any]]) -> Table:
     columns: dict[str, tuple[str, str]] = {}
     for attack in (named.name for named in config.attacks):
         known = next((r["attacks"][attack]["forget"] for r in own.values() if attack in r.get("attacks", {})), {})
@@ -170,7 +169,7 @@ def _pairs(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def settings(config: BenchmarkConfig, results: Results, data: str) -> list[Table]:
+def settings(config: RecognitionBenchmark, results: Results, data: str) -> list[Table]:
     """Every setting on the tuning sets, and which was chosen."""
     heads = (
         "method", "setting", "rank-1", "TAR", "TAR, several", "strangers accepted ×1e-3 (worst set)", "retained lose",
@@ -184,7 +183,7 @@ def settings(config: BenchmarkConfig, results: Results, data: str) -> list[Table
             if content is None:
                 continue
             result = content["groups"]["tune"]
-            named = (_title(method), rows.label(setting, grid))
+            named = (_title(method), label(setting, grid))
             mark = "" if choice is None or choice[0] != setting else "chosen" if choice[1] else "least harm"
             if result["failed"]:
                 mark = f"{mark} failed: {result['failed'][0]}".strip()
@@ -209,7 +208,7 @@ def settings(config: BenchmarkConfig, results: Results, data: str) -> list[Table
     return [Table(title, heads, lines)] if lines else []
 
 
-def scale(config: BenchmarkConfig, results: Results) -> list[Table]:
+def scale(config: RecognitionBenchmark, results: Results) -> list[Table]:
     """Many people at once, and one after another."""
     heads = (
         "method", "people", "requests", "rank-1", "TAR", "TAR, several", "strangers accepted ×1e-3", "retained lose",
@@ -236,7 +235,7 @@ def scale(config: BenchmarkConfig, results: Results) -> list[Table]:
     return [Table(title, heads, lines, notes)] if lines else []
 
 
-def photos(config: BenchmarkConfig, results: Results) -> list[Table]:
+def photos(config: RecognitionBenchmark, results: Results) -> list[Table]:
     """Fewer photos of each person."""
     heads = (
         "method", "photos given", "rank-1", "TAR", "TAR, several", "strangers accepted ×1e-3", "retained lose",
@@ -282,14 +281,14 @@ def _title(name: str) -> str:
     return f"floor: {FLOORS[name.removeprefix('floor.')]}" if name.startswith("floor.") else f"`{name}`"
 
 
-def _setting(config: BenchmarkConfig, results: Results, data: str, name: str) -> str:
+def _setting(config: RecognitionBenchmark, results: Results, data: str, name: str) -> str:
     if name not in config.methods:
         return "variant" if name in config.variants else "control" if name in rows.methods(config) else ""
     setting = rows.chosen(config, results, data, name)
-    return rows.label(setting[0], config.methods[name]) if setting else ""
+    return label(setting[0], config.methods[name]) if setting else ""
 
 
-def _equal(config: BenchmarkConfig, results: Results, data: str, name: str, result: Mapping[str, Any]) -> str:
+def _equal(config: RecognitionBenchmark, results: Results, data: str, name: str, result: Mapping[str, Any]) -> str:
     """Whether the row passes the gate; a method none of whose settings passed it on the tuning sets is marked."""
     if "admissible" not in result or name == RETRAINED:
         return NOTHING
@@ -320,22 +319,3 @@ def _lost(result: Mapping[str, Any], group: str) -> str:
 def _worst(result: Mapping[str, Any]) -> str:
     worst = result.get("worst", {}).get(TAR)
     return f"{worst['person']} {plain(worst['original'])} → {plain(worst['value'])}" if worst else NOTHING
-
-
-def _cost(cost: Mapping[str, Any]) -> list[str]:
-    def count(key: str) -> str:
-        return NOTHING if cost.get(key) is None else f"{cost[key]:,.0f}"
-
-    return [
-        plain(cost.get("processor_seconds"), 1),
-        count("steps"),
-        count("trainable_parameters"),
-        count("peak_memory_mb"),
-    ]
-
-
-def markdown(table: Table) -> str:
-    """A table of a Markdown page, with its title above and its notes below."""
-    lines: Iterable[Sequence[str]] = (table.heads, ["---"] * len(table.heads), *table.rows)
-    body = "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
-    return "\n\n".join((f"**{table.title}**", body, *table.notes))

@@ -1,0 +1,178 @@
+"""What a benchmark of identity-conditioned diffusion models is told: the model, who is forgotten, methods with their
+settings, ablations of one of them, attacks, and where the results go."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PlainValidator, PositiveInt, TypeAdapter
+from pydantic_core import PydanticCustomError
+
+from efface import config
+from efface.benchmark.grids import People, check_apart, check_names, grids, shorter
+from efface.config import Named, attempts, entry, part
+from efface.errors import EffaceError
+from efface.methods.anchors import Anchors
+
+METHODS = "methods.diffusion"
+TINY_STEPS = {"steps": 2, "batch": 4, "draws": 1, "retained": 4, "pictures": 4, "measured": 1}
+"""Of the methods in a dry run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portraits:
+    """A diffusion model, photos, and who is forgotten, each person in a run of their own. Paths that begin with $NAME
+    are completed when they are used."""
+
+    model: entry("models.diffusion")  # pyright: ignore[reportInvalidTypeForm]
+    """The model to unlearn from."""
+    faces: entry("faces.datasets")  # pyright: ignore[reportInvalidTypeForm]
+    """The photos."""
+    judge: entry("models.recognition") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """A second recogniser, never part of any loss, that scores the same pictures."""
+    detector: Path | None = None
+    """Folder of the face detector; not needed for photos and pictures that are aligned."""
+    anchor: part(Anchors) = field(default_factory=Anchors)  # pyright: ignore[reportInvalidTypeForm]
+    """Who is drawn in place of the forgotten, for every method."""
+    tune: Annotated[People, Field(min_length=1)]
+    """People on whom settings are chosen, with the first seed."""
+    report: Annotated[People, Field(min_length=1)]
+    """People on whom the chosen setting is reported, with all seeds."""
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    """Seeds of a run: of the anchor, the method, and the noise that pictures are drawn from."""
+    draws: PositiveInt = 4
+    """Pictures that are drawn of each person."""
+    people: PositiveInt = 12
+    """Retained people, and held-out people, who are drawn, at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fewer:
+    """Methods that are reported on fewer people, with the first seed alone."""
+
+    methods: tuple[str, ...]
+    people: PositiveInt = 5
+    """The first of `report`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacked:
+    """Attempts to bring the forgotten back, on the first people of `report` with the first seed, on all methods that
+    are not among `fewer`."""
+
+    attacks: attempts("attacks.diffusion")  # pyright: ignore[reportInvalidTypeForm]
+    """Each with its budget."""
+    people: PositiveInt = 2
+    """The first of `report`."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a row of an ablation changes of the method as it was chosen."""
+
+    fields: Mapping[str, Any]
+    anchor: Anchors | None
+    """None: the anchor of every other row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablations:
+    """What changes when something of a method, as it was chosen, does; with the first seed."""
+
+    method: str
+    """Whose chosen setting is changed."""
+    people: Annotated[People, Field(min_length=1)]
+    """Who is forgotten, each in a run of their own."""
+    groups: dict[str, dict[str, Annotated[Change, PlainValidator(lambda found: _change(found))]]]
+    """Group -> title -> fields of the method; `anchor` is a mapping of the anchor's fields."""
+
+
+def _change(found: Any) -> Change:
+    if not isinstance(found, Mapping):
+        raise PydanticCustomError("change", "a mapping of the method's fields, and `anchor`")
+    anchor = found.get("anchor")
+    fields = {key: value for key, value in found.items() if key != "anchor"}
+    return Change(fields, None if anchor is None else TypeAdapter(part(Anchors)).validate_python(anchor))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionBenchmark:
+    """Methods × people × seeds."""
+
+    data: Annotated[dict[str, part(Portraits)], Field(min_length=1)]  # pyright: ignore[reportInvalidTypeForm]
+    """Models and people by a name of one's own, which files and tables are called by."""
+    methods: grids(METHODS)  # pyright: ignore[reportInvalidTypeForm]
+    """Method -> its fields, a list where several values are tried; as many settings for each method."""
+    fewer: part(Fewer) | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """Nothing: every method is reported on everybody."""
+    ablations: part(Ablations) | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """Nothing leaves them out."""
+    attacked: part(Attacked) | None = None  # pyright: ignore[reportInvalidTypeForm]
+    """Nothing leaves them out."""
+    results: Path
+    """Folder of the results: one file for each row of the tables."""
+    page: Path | None = None
+    """Markdown page whose tables are written between its markers, and its figures beside it; nothing writes none."""
+    kind: Literal["diffusion"] = "diffusion"
+    """What kind of model is unlearned from."""
+
+    def check(self, source: str) -> None:
+        """Raise EffaceError for what one key says of another."""
+        ablated = self.ablations
+        called = {"fewer.methods": self.fewer.methods if self.fewer else ()}
+        called["ablations.method"] = (ablated.method,) if ablated else ()
+        for key, methods in called.items():
+            for name in methods:
+                if name not in self.methods:
+                    raise EffaceError(f"{source}: {key}: found {name!r}, expected one of: {', '.join(self.methods)}")
+        check_names(self.data, source)
+        for name, data in self.data.items():
+            check_apart(data.report, data.tune, f"{source}: data.{name}.report")
+            check_apart(ablated.people if ablated else (), data.tune, f"{source}: ablations.people")
+        for group, rows in ablated.groups.items() if ablated else ():
+            check_names((group, *rows), f"{source}: ablations.groups.{group}")
+            for title, change in rows.items():
+                assert ablated is not None
+                setting = self.methods[ablated.method].settings[0]
+                changed(setting, change, f"{source}: ablations.groups.{group}.{title}")
+
+    def without(self, data: Container[str]) -> dict[str, Any]:
+        """What falls away, by key, where only these data sets are kept."""
+        return {}
+
+    def named(self, name: str) -> list[People]:
+        """The sets of people who are to be forgotten in a data set."""
+        data = self.data[name]
+        return [(one,) for one in (*data.tune, *data.report, *(self.ablations.people if self.ablations else ()))]
+
+    @staticmethod
+    def tiny(given: dict[str, Any]) -> dict[str, Any]:
+        """The dry run: the first two methods and the first of `fewer` for two steps, on drawn people."""
+        names = [f"person-{number:03}" for number in range(4)]
+        drawn = {
+            "model": "tiny", "faces": {"name": "drawn", "people": 20, "photos": 4}, "anchor": {"choice": "closest"},
+            "tune": names[:1], "report": names[1:3], "draws": 2, "people": 2,
+        }  # fmt: skip
+        over: dict[str, Any] = {"data": {"drawn": drawn}, "page": None}
+        methods, fewer = given.get("methods"), given.get("fewer")
+        if isinstance(methods, dict):
+            kept = list(methods)[:2]
+            if isinstance(fewer, dict):
+                kept += list(fewer.get("methods", ()))[:1]
+                over["fewer"] = {"methods": kept[2:], "people": 1}
+            few = {name: shorter(METHODS, name, fields or {}, TINY_STEPS) for name, fields in methods.items()}
+            over["methods"] = {name: fields for name, fields in few.items() if name in kept}
+        if given.get("results"):
+            over["results"] = f"{given['results']}-tiny"
+        if isinstance(given.get("ablations"), dict):
+            few = {group: dict(list(rows.items())[:2]) for group, rows in given["ablations"].get("groups", {}).items()}
+            over["ablations"] = given["ablations"] | {"people": names[3:], "groups": few}
+        if isinstance(given.get("attacked"), dict):
+            over["attacked"] = given["attacked"] | {"attacks": [{"name": "halo", "cosines": [1, 0.5]}], "people": 1}
+        return given | over
+
+
+def changed(method: Named, change: Change, source: str = "ablations") -> Named:
+    """The method with these fields. Raises EffaceError where it does not have one, or not such a value."""
+    return Named(method.name, config.parse_as(type(method.value), method.fields() | dict(change.fields), source))

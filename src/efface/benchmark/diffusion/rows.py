@@ -1,0 +1,157 @@
+"""The rows of a benchmark of diffusion models: what has to be measured."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from efface.benchmark.diffusion.choice import choose
+from efface.benchmark.diffusion.configuration import DiffusionBenchmark, Portraits, changed
+from efface.benchmark.grids import People, label
+from efface.benchmark.results import Results, Row
+from efface.config import Named, plain
+from efface.methods.anchors import Anchors
+
+Kind = Literal["references", "tune", "report", "ablations", "attacks"]
+REFERENCES = "references"
+"""The row of the original model, of real photos and of strangers."""
+
+
+@dataclass(frozen=True)
+class Task(Row):
+    """One row: a method at one setting on several people, each in a run of their own, with several seeds."""
+
+    kind: Kind
+    people: People
+    """Who is forgotten."""
+    seeds: tuple[int, ...]
+    anchor: Anchors
+    method: Named | None = None
+    """None for what is not unlearned."""
+    attacks: tuple[Named, ...] = ()
+
+    def identity(self, data: Portraits) -> dict[str, Any]:
+        """All that the result depends on, as JSON."""
+        found = {
+            "data": self.data,
+            "model": plain(data.model),
+            "faces": plain(data.faces),
+            "judge": plain(data.judge),
+            "draws": data.draws,
+            "drawn": data.people,
+            "kind": self.kind,
+            "method": plain(self.method),
+            "anchor": plain(self.anchor),
+            "people": list(self.people),
+            "seeds": list(self.seeds),
+        }
+        return json.loads(json.dumps(found | ({"attacks": plain(self.attacks)} if self.attacks else {})))
+
+
+def tuning(config: DiffusionBenchmark, data: str, method: str) -> list[Task]:
+    """The rows of a method's settings."""
+    own, grid = config.data[data], config.methods[method]
+    names = ["-".join([method, *label(setting, grid).split(", ")]) for setting in grid.settings]
+    return [
+        Task(f"{data}/tune/{name}.json", data, "tune", own.tune, own.seeds[:1], own.anchor, setting)
+        for name, setting in zip(names, grid.settings, strict=True)
+    ]
+
+
+def chosen(config: DiffusionBenchmark, results: Results, data: str, method: str) -> tuple[Named, bool] | None:
+    """A method as it is reported, and whether that setting is admissible; None where its settings have not all been
+    measured yet."""
+    found = [results.get(task) for task in tuning(config, data, method)]
+    if any(content is None for content in found):
+        return None
+    best, admissible = choose([content for content in found if content])
+    return config.methods[method].settings[best], admissible
+
+
+def references(config: DiffusionBenchmark, data: str) -> list[Task]:
+    """The rows of the original model: its pictures, and where there are any what attacks find in it."""
+    own = config.data[data]
+    found = [Task(f"{data}/report/{REFERENCES}.json", data, "references", own.report, own.seeds, own.anchor)]
+    if config.attacked:
+        found.append(_attacked(config, data, REFERENCES, None))
+    return found
+
+
+def reported(config: DiffusionBenchmark, results: Results, data: str, method: str) -> Task | None:
+    """The row of a method at its chosen setting; None where that is not known yet."""
+    setting, own = chosen(config, results, data, method), config.data[data]
+    if setting is None:
+        return None
+    people, seeds = own.report, own.seeds
+    if config.fewer and method in config.fewer.methods:
+        people, seeds = people[: config.fewer.people], seeds[:1]
+    return Task(f"{data}/report/{method}.json", data, "report", people, seeds, own.anchor, setting[0])
+
+
+def attacked(config: DiffusionBenchmark, results: Results, data: str, method: str) -> Task | None:
+    """The row of a method that is attacked; None where it is not, and where its setting is not known yet."""
+    setting = chosen(config, results, data, method)
+    if config.attacked is None or setting is None or method not in main_methods(config):
+        return None
+    return _attacked(config, data, method, setting[0])
+
+
+def _attacked(config: DiffusionBenchmark, data: str, name: str, method: Named | None) -> Task:
+    assert config.attacked is not None
+    own = config.data[data]
+    people, attacks = own.report[: config.attacked.people], config.attacked.attacks
+    return Task(f"{data}/attacks/{name}.json", data, "attacks", people, own.seeds[:1], own.anchor, method, attacks)
+
+
+def main_methods(config: DiffusionBenchmark) -> list[str]:
+    """Those that are reported on everybody."""
+    return [method for method in config.methods if not config.fewer or method not in config.fewer.methods]
+
+
+def ablations(config: DiffusionBenchmark, results: Results, data: str) -> dict[str, dict[str, Task]]:
+    """Group -> title -> row; what is the same method and anchor under several titles is one row. Empty where the
+    method's setting is not known yet."""
+    setting = chosen(config, results, data, config.ablations.method) if config.ablations else None
+    return _ablations(config, data, setting[0]) if setting else {}
+
+
+def _ablations(config: DiffusionBenchmark, data: str, setting: Named) -> dict[str, dict[str, Task]]:
+    assert config.ablations is not None
+    own, people = config.data[data], config.ablations.people
+    first: dict[str, Task] = {}
+    found: dict[str, dict[str, Task]] = {}
+    for group, changes in config.ablations.groups.items():
+        for title, change in changes.items():
+            method, anchor = changed(setting, change), change.anchor or own.anchor
+            file = f"{data}/ablations/{group}-{title}.json"
+            task = Task(file, data, "ablations", people, own.seeds[:1], anchor, method)
+            found.setdefault(group, {})[title] = first.setdefault(json.dumps(plain((method, anchor))), task)
+    return found
+
+
+def tasks(config: DiffusionBenchmark, results: Results) -> Iterator[Task]:
+    """All rows that can be told now: what depends on the choice of a setting comes up when all settings have been
+    measured, before those of the next method."""
+    for data in config.data:
+        yield from references(config, data)
+        for method in config.methods:
+            yield from tuning(config, data, method)
+            for task in (reported(config, results, data, method), attacked(config, results, data, method)):
+                if task:
+                    yield task
+        yield from _once(ablations(config, results, data))
+
+
+def _once(groups: Mapping[str, Mapping[str, Task]]) -> Collection[Task]:
+    return {task.file: task for group in groups.values() for task in group.values()}.values()
+
+
+def count(config: DiffusionBenchmark) -> int:
+    """How many rows there are in all, as far as can be told before the ablated method's setting is chosen."""
+    each = sum(len(grid.settings) + 1 for grid in config.methods.values()) + 1
+    each += len(main_methods(config)) + 1 if config.attacked else 0
+    found = len(config.data) * each
+    if config.ablations:
+        first = config.methods[config.ablations.method].settings[0]
+        found += sum(len(_once(_ablations(config, data, first))) for data in config.data)
+    return found

@@ -1,0 +1,10 @@
+"""A benchmark of each kind of model is a folder of modules: `rows` (what has to be measured: `tasks`, `count`),
+`measuring` (`Bench`, `measure`), `tables` (`sections`) and `figures` (`draw`)."""
+
+from importlib import import_module
+from typing import Any, Literal
+
+
+def module(kind: str, name: Literal["rows", "measuring", "tables", "figures"]) -> Any:
+    """One of them, imported now: measuring needs torch, figures need matplotlib."""
+    return import_module(f"efface.benchmark.{kind}.{name}")
