@@ -27,6 +27,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.people_pairs
 	$(BIN)/efface benchmark configs/benchmark/recognition.yaml $(if $(EFFACE_DATA),,--data people)
+	$(BIN)/efface benchmark configs/benchmark/diffusion.yaml
 
 setup: $(READY)
 
