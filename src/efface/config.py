@@ -275,7 +275,7 @@ def _tiny(given: dict[str, Any]) -> dict[str, Any]:
     diffusion = given.get("kind") == "diffusion"
     given |= {
         "model": {"name": "tiny"},
-        "faces": {"name": "drawn", "people": 16 if diffusion else 40},
+        "faces": {"name": "drawn"} | ({"people": 14, "photos": 6} if diffusion else {"people": 40}),
         "forget": ["person-000", "person-001"],
     }
     if diffusion:
