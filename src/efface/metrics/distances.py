@@ -6,11 +6,12 @@ NEAREST = 3
 """Which nearest neighbour of a real picture its neighbourhood reaches to."""
 
 
-def kernel_distance(one: np.ndarray, other: np.ndarray) -> float | None:
+def kernel_distance(one: np.ndarray, other: np.ndarray, paired: bool = False) -> float | None:
     """Squared maximum mean discrepancy of features float [n, d], [m, d] with the kernel (x·y / d + 1)³, unbiased, so
     about 0 (and at times below) where both are of one distribution, however few pictures there are: the kernel
-    inception distance (Bińkowski et al. 2018, arXiv 1801.01401, equation 4) of all pictures at once. None for fewer
-    than two of either."""
+    inception distance (Bińkowski et al. 2018, arXiv 1801.01401, equation 4) of all pictures at once. paired: rows i of
+    both were drawn from the same noise, so they are no two independent pictures and are not compared with each other
+    (Gretton et al. 2012, JMLR 13, lemma 6); else it would fall below 0. None for fewer than two of either."""
     n, m = len(one), len(other)
     if min(n, m) < 2:
         return None
@@ -18,7 +19,8 @@ def kernel_distance(one: np.ndarray, other: np.ndarray) -> float | None:
     within, across, between = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     first = (within.sum() - np.trace(within)) / (n * (n - 1))
     second = (across.sum() - np.trace(across)) / (m * (m - 1))
-    return float(first + second - 2 * between.mean())
+    third = (between.sum() - np.trace(between)) / (n * (n - 1)) if paired else between.mean()
+    return float(first + second - 2 * third)
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -291,20 +291,16 @@ class Drawings:
 
         real: the reference is the unseen photos of these people; False: the original model's pictures of them."""
         people = self.group(group)
-        mine = self.pictures.features[self._of(people)].numpy()
+        shown = np.isin(self.people, people) & self.found
+        if not real:  # row i of both is one draw
+            shown &= self.frozen.found
+        mine = self.pictures.features.numpy()[shown]
         if real:
-            who, features, _ = self.subjects.real_faces
-            value = distance(mine, features[np.isin(who, people)])
-        elif self.frozen is self:
-            value = None
+            who, reference, _ = self.subjects.real_faces
+            value = distance(mine, reference[np.isin(who, people)])
         else:
-            reference = self.frozen.pictures
-            value = distance(mine, reference.features[self.frozen._of(people)].numpy())
+            value = None if self.frozen is self else distance(mine, self.frozen.pictures.features.numpy()[shown])
         return ByPerson(("",), np.array([np.nan if value is None else value]), np.array([len(mine)]))
-
-    def _of(self, people: Sequence[str]) -> np.ndarray:
-        """bool [n], these people's pictures in which a face was found."""
-        return np.isin(self.people, people) & self.found
 
     def _each(self, group: str, values: Callable[[np.ndarray], np.ndarray]) -> ByPerson:
         people = self.group(group)

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from efface.metrics.distances import kernel_distance
@@ -29,4 +30,5 @@ class KernelDistance(Metric[Drawings]):
         return "kd_real" if self.real else "kd"
 
     def measure(self, evaluation: Drawings, group: str) -> ByPerson:
-        return evaluation.whole(group, kernel_distance, self.real)
+        distance = kernel_distance if self.real else partial(kernel_distance, paired=True)
+        return evaluation.whole(group, distance, self.real)
