@@ -80,7 +80,7 @@ def test_the_loss_and_its_gradient_are_those_of_the_formulas(monkeypatch, genera
         assert float(terms[name].detach()) == pytest.approx(float(value.detach()), rel=1e-4)
     expected = torch.autograd.grad(sum(slow.values()), trained)
     for one, other in zip(gradients, expected, strict=True):
-        assert torch.allclose(one, other, atol=2e-3 * float(other.abs().max()) + 1e-7)
+        assert float((one - other).norm()) < 5e-3 * float(other.norm()) + 1e-6
 
 
 def test_the_target_lies_beyond_the_anchor(generator):
@@ -327,5 +327,5 @@ def test_decoupled_attention_is_learned_too(tmp_path, generator, lora):
     halves = {name for name in names if "to_k_ip" in name or "to_v_ip" in name}
     assert halves
     for name, one, other in zip(names, gradients, torch.autograd.grad(whole.square().sum(), trained), strict=True):
-        assert torch.allclose(one, other, atol=2e-3 * float(other.abs().max()) + 1e-7), name
+        assert float((one - other).norm()) < 5e-3 * float(other.norm()) + 1e-6, name
         assert name not in halves or float(one.abs().max()) > 0
