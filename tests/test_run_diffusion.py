@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from efface import config, run_diffusion
+from efface import config, run_diffusion, training
 from efface.cli import app, main
 from efface.errors import EffaceError
 from efface.faces.datasets.drawn import Drawn
@@ -84,8 +87,8 @@ def test_the_stored_weights_are_the_measured_ones(finished):
     assert changed and all(".attn2." in name for name in changed)
     arguments = ["evaluate", str(finished / "config.yaml"), "--unlearned", str(finished / "weights")]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    given = config.load(finished / "config.yaml", ["attacks=[]"])
-    again = run_diffusion.evaluate(given, finished / "weights", Quiet())
+    loaded = config.load(finished / "config.yaml", ["attacks=[]"])
+    again = run_diffusion.evaluate(loaded, finished / "weights", Quiet())
     assert again["models"] == json.loads((finished / "audit.json").read_text())["models"]
 
 
@@ -130,6 +133,29 @@ def test_several_people_one_after_another(tmp_path):
     assert len(audit["curves"]) == 2 and audit["cost"]["steps"] == 6
     assert audit["groups"]["forget"] == ["person-003", "person-004"]
     assert len(set(audit["anchors"].values())) == 2
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=450))
+def test_a_curve_of_few_points_keeps_the_sum(values: list[float]):
+    """Each point is the mean over the steps since the one before."""
+    found = training.thinned({"forget": values})
+    steps, means = found["step"], found["forget"]
+    assert len(steps) == len(means) <= training.POINTS and steps[-1] == len(values)
+    spans = [end - start for start, end in zip([0, *steps], steps, strict=False)]
+    assert sum(m * s for m, s in zip(means, spans, strict=True)) == pytest.approx(sum(values))
+
+
+def test_runs_are_compared_and_pooled(finished, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    audit = json.loads((other / "audit.json").read_text())
+    (other / "audit.json").write_text(json.dumps(audit | {"config": audit["config"] | {"seed": 1}}))
+    done = CliRunner().invoke(app, ["compare", str(finished), str(other)], env={"COLUMNS": "120"})
+    assert done.exit_code == 0 and "2 runs pooled" in done.output and "likeness" in done.output
+    del audit["config"]["kind"]
+    (other / "audit.json").write_text(json.dumps(audit))
+    done = CliRunner().invoke(app, ["compare", str(finished), str(other)])
+    assert isinstance(done.exception, EffaceError) and "expected one kind" in str(done.exception)
 
 
 def test_evaluation_alone_changes_nothing(tmp_path, monkeypatch):

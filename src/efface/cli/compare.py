@@ -19,9 +19,11 @@ def compare(runs: Runs) -> None:
     from rich.text import Text
 
     read = [_read(folder) for folder in runs]
+    if len({run.draws for run in read}) > 1:
+        raise EffaceError("found runs on recognisers and on diffusion models, expected one kind; compare them apart")
     console = Console(highlight=False)
     console.print(_table(read))
-    console.print(Text(LEGEND, "dim"))
+    console.print(Text(DRAWN_LEGEND if read[0].draws else LEGEND, "dim"))
     for line in _warnings(read):
         console.print(Text(f"warning: {line}", "bold"))
 
@@ -31,6 +33,15 @@ LEGEND = (
     "photo. Lost: points that the others lose, rank-1 / TAR. FAR: pairs of strangers accepted at the threshold "
     "that was set for 0.0010."
 )
+
+DRAWN_LEGEND = (
+    "Forgotten people's pictures after unlearning: mean cosine with the person's photos (likeness), share nearest to "
+    "the person, TAR at FAR 1e-2. Retained people: share of the likeness, net of that to others, that is left; points "
+    "of nearest pictures lost. SRK: retained nearest / (forgotten nearest + .01)."
+)
+HEADS = ("TAR", "rank-1", "retained\nlost", "held out\nlost", "FAR")
+DRAWN_HEADS = ("likeness", "nearest", "TAR", "net\nleft", "points\nlost", "SRK")
+"""What the columns of numbers are called, of runs on recognisers and on diffusion models."""
 
 NEEDED = ("models.original", "groups.forget", "groups.retain", "groups.holdout", "config.model", "config.method")
 """What an audit.json must hold to be compared."""
@@ -48,6 +59,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The configuration of the run."""
         return self.audit["config"]
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is a run on a diffusion model."""
+        return self.config.get("kind") == "diffusion"
 
     @property
     def method(self) -> str:
@@ -102,11 +118,12 @@ def _table(runs: Sequence[Run]) -> Any:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for head in ("run", "method", "seed", "forgotten"):
         table.add_column(head, justify="right" if head == "seed" else "left", overflow="fold")
-    for head in ("TAR", "rank-1", "retained\nlost", "held out\nlost", "FAR", "seconds"):
+    numbers = _drawn_numbers if runs[0].draws else _numbers
+    for head in (*(DRAWN_HEADS if runs[0].draws else HEADS), "seconds"):
         table.add_column(head, justify="right", no_wrap=True)
     for run in runs:
         named = (run.name, run.method, run.seed, _names(run.audit["groups"]["forget"]))
-        table.add_row(*map(Text, (*named, *_numbers(run.audit), _seconds([run]))))
+        table.add_row(*map(Text, (*named, *numbers(run.audit), _seconds([run]))))
     for members in _alike(runs):
         pooled = _pooled(members)
         if pooled is not None:
@@ -116,7 +133,7 @@ def _table(runs: Sequence[Run]) -> Any:
                 _count(forgotten, "person", "people"),
             )
             named = (f"{len(members)} runs pooled", members[0].method, *counts)
-            table.add_row(*map(Text, (*named, *_numbers(pooled), _seconds(members))), style="bold")
+            table.add_row(*map(Text, (*named, *numbers(pooled), _seconds(members))), style="bold")
     return table
 
 
@@ -134,6 +151,20 @@ def _numbers(audit: dict[str, Any]) -> list[str]:
         drops = audit.get("drops", {}).get(group, {})
         cells.append(" / ".join(plain(drops.get(metric), 1) for metric in ("rank1", TAR)))
     return [*cells, plain(value(audit, "unlearned", IMPOSTORS, FROZEN_FAR), 4)]
+
+
+def _drawn_numbers(audit: dict[str, Any]) -> list[str]:
+    """The same for diffusion models."""
+    from efface.report.drawn_verdict import ACC, NET, TAR
+    from efface.report.numbers import plain, value
+
+    forgotten = (plain(value(audit, "unlearned", "forget", metric)) for metric in ("ism", ACC, TAR))
+    pairs = ([value(audit, model, "retain", metric) for model in ("original", "unlearned")] for metric in (NET, ACC))
+    (net, left), (before, after) = pairs
+    kept = None if net is None or left is None or net <= 0 else left / net
+    lost = None if before is None or after is None else 100 * (before - after)
+    srk = audit.get("summary", {}).get("unlearned", {}).get("srk")
+    return [*forgotten, plain(kept), plain(lost, 1), plain(srk, 1)]
 
 
 def _names(people: Sequence[str]) -> str:
@@ -172,10 +203,12 @@ def _pooled(runs: Sequence[Run]) -> dict[str, Any] | None:
         return None
     import torch  # intervals are drawn by the one bootstrap, which is torch's; only pooling needs it
 
-    from efface.metrics.audit import pool
+    from efface.metrics import generation
+    from efface.metrics.audit import averaged, pool
     from efface.metrics.rows import read_rows
 
-    return pool((read_rows(path) for path in paths), torch.Generator().manual_seed(0))
+    rows, generator = (read_rows(path) for path in paths), torch.Generator().manual_seed(0)
+    return generation.conclude(averaged(rows), generator) if runs[0].draws else pool(rows, generator)
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:

@@ -36,7 +36,7 @@ def render(evidence: DrawnEvidence) -> str:
 def _content(evidence: DrawnEvidence) -> dict[str, Any]:
     audit = evidence.audit
     frozen = audit.get("thresholds", {}).get("recogniser", {}).get("far=1e-2", {}).get("value")
-    groups = {group: who[: SHOWN[group]] for group, who in audit["groups"].items() if group in SHOWN}
+    groups = {group: audit["groups"].get(group, [])[:most] for group, most in SHOWN.items()}
     models = [m for m in MODELS if m in audit["models"]]
     return {
         "verdict": drawn_verdict(audit),

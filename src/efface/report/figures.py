@@ -23,6 +23,8 @@ LOWEST, HIGHEST = 1e-4, 0.9995
 """Ends of the axes of a DET plot: error rates."""
 EDGES = np.linspace(-0.5, 1.0, 31)
 """Bins of a histogram of cosines; the few below are counted in the lowest."""
+DEEPEST = 1e-4
+"""Lower end of a logarithmic axis of losses, as a share of the largest."""
 MOST_DOTS = 2000
 """Pale dots on the map at most."""
 
@@ -142,7 +144,8 @@ def loss_terms(curves: Sequence[Mapping[str, Sequence[float]]]) -> bytes:
     """
     figure, axes = _blank("", width=6.4)
     names = list(dict.fromkeys(name for curve in curves for name in curve if name != "step"))
-    positive = all(v > 0 for curve in curves for name in names for v in curve.get(name, ()))
+    values = [v for curve in curves for name in names for v in curve.get(name, ())]
+    positive = all(v > 0 for v in values)
     for name, colour, style in zip(names, PEOPLE, ("-", "--", ":", "-.") * 2, strict=False):
         start = 0.0
         for number, curve in enumerate(curves):
@@ -154,6 +157,8 @@ def loss_terms(curves: Sequence[Mapping[str, Sequence[float]]]) -> bytes:
             if name == names[0] and number + 1 < len(curves):
                 axes.axvline(start, color=PALE, linewidth=0.9)
     axes.set(xlabel="optimiser step", ylabel="term of the loss", yscale="log" if positive else "linear")
+    if positive:  # what a student differs by from its teacher at first, next to nothing, would flatten the rest
+        axes.set_ylim(bottom=max(min(values), DEEPEST * max(values)))
     figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=4, handlelength=1.6, columnspacing=1.2)
     return png(figure)
 
