@@ -151,8 +151,10 @@ def test_numbers_are_those_of_a_run_of_the_same(done: Path, tmp_path: Path):
         for group, own in numbers.items():
             for metric, number in own.items():
                 other = block["models"]["unlearned"][group][metric]["value"]
-                assert number["value"] == pytest.approx(other, abs=2e-3, rel=2e-2), (group, metric)
-                compared += number["value"] is not None
+                assert (number["value"] is None) == (other is None), (group, metric)
+                if other is not None:
+                    assert number["value"] == pytest.approx(other, abs=2e-3, rel=2e-2), (group, metric)
+                    compared += 1
     assert compared > 30
 
 
@@ -245,7 +247,7 @@ def test_tables_hold_the_numbers(done: Path):
     assert tables.kept(share) == pytest.approx(kept)
     for head in ("| real photos |", "| strangers' pictures |", "by the judge", "drawn: halo, ISM", "`piu`, eta"):
         assert head in text
-    assert text.count("| chosen |") + text.count("| highest SRK |") == 3
+    assert text.count("| chosen |\n") + text.count("| highest SRK |\n") == 3 + 1, "a method each, and the head"
     assert "drawn: the forgotten and the retained" in (done / "said.txt").read_text()
 
 
@@ -253,7 +255,7 @@ def test_figures(done: Path):
     text = (done / "page.md").read_text()
     for picture in ("drawn", "drawn-faces", "drawn-ablations"):
         path = done / f"page-{picture}.png"
-        assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size < 400_000
+        assert path.read_bytes()[:4] == b"\x89PNG" and path.stat().st_size < 600_000
         assert f"({path.name})" in text
     strip = Image.open(done / "results/drawn/report/uce.jpg")
     assert strip.size == (8 * 64, 64), "two pictures of two forgotten people and of their look-alikes"

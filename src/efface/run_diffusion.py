@@ -2,7 +2,7 @@
 -> audit -> folder."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from efface.attacks.drawing import Sitter
 from efface.config import DiffusionConfig, Named
 from efface.errors import EffaceError
 from efface.faces.framing import frame
+from efface.faces.splits import Split
 from efface.folder import run_folder
 from efface.given import (
     Photos,
@@ -104,8 +105,7 @@ class Scene:
 
     def faces(self, *people: str) -> Faces:
         """The seen photos of these people."""
-        rows = [i for p in people for i in self.photos.split.seen[p]]
-        return Faces(self.seen.pixels[rows], self.seen.embeddings[OWN][rows], tuple(self.seen.people[i] for i in rows))
+        return seen_faces(self.seen, self.photos.split, people)
 
     def anchored(self) -> str:
         """One line: who is drawn instead of whom, and how alike they are."""
@@ -114,6 +114,12 @@ class Scene:
             f"{person} becomes {who or f'nobody (nearest person {nearest:.2f})'}, cosine {cosine:.2f}"
             for person, who, cosine, nearest in rows
         )
+
+
+def seen_faces(photos: Pictures, split: Split, people: Iterable[str]) -> Faces:
+    """The seen photos of these people, of everybody's."""
+    rows = [i for p in people for i in split.seen[p]]
+    return Faces(photos.pixels[rows], photos.embeddings[OWN][rows], tuple(photos.people[i] for i in rows))
 
 
 def prepare(config: DiffusionConfig, watcher: Watcher) -> Scene:

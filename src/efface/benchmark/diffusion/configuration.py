@@ -148,7 +148,7 @@ class DiffusionBenchmark:
 
     @staticmethod
     def tiny(given: dict[str, Any]) -> dict[str, Any]:
-        """The dry run: the first two methods and the first of `fewer` for two steps, on drawn people."""
+        """The dry run: the first two methods, the first of `fewer` and of each ablation, two steps, on drawn people."""
         names = [f"person-{number:03}" for number in range(4)]
         drawn = {
             "model": "tiny", "faces": {"name": "drawn", "people": 20, "photos": 4}, "anchor": {"choice": "closest"},
@@ -166,7 +166,7 @@ class DiffusionBenchmark:
         if given.get("results"):
             over["results"] = f"{given['results']}-tiny"
         if isinstance(given.get("ablations"), dict):
-            few = {group: dict(list(rows.items())[:2]) for group, rows in given["ablations"].get("groups", {}).items()}
+            few = {group: dict(list(rows.items())[:1]) for group, rows in given["ablations"].get("groups", {}).items()}
             over["ablations"] = given["ablations"] | {"people": names[3:], "groups": few}
         if isinstance(given.get("attacked"), dict):
             over["attacked"] = given["attacked"] | {"attacks": [{"name": "halo", "cosines": [1, 0.5]}], "people": 1}

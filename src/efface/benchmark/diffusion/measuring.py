@@ -19,14 +19,14 @@ from efface.benchmark.results import Content
 from efface.errors import EffaceError
 from efface.faces.detection import Detector
 from efface.faces.framing import frame
-from efface.faces.splits import Split, split
+from efface.faces.splits import split
 from efface.methods.anchors import Anchors, Chosen
-from efface.methods.conditions import DrawRequest, Faces
+from efface.methods.conditions import DrawRequest
+from efface.metrics import generation
 from efface.metrics.audit import averaged
-from efface.metrics.drawings import OWN, Drawings, Pictures, Subjects
-from efface.metrics.generation import audit, conclude, look
-from efface.metrics.generation import measure as drawn
+from efface.metrics.drawings import Drawings, Pictures, Subjects
 from efface.metrics.rows import Row
+from efface.run_diffusion import seen_faces
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget
 
@@ -68,25 +68,20 @@ class Bench:
         place = self.target.spec.window
         people = data.faces.value.read()
         self.crops, _ = frame(people, self.target.spec.size, place.left, place.top, place.side, detector)
-        self.seen = look(self.target, self.judges, self.crops.pixels, self.crops.identities, framed=True)
+        self.seen = generation.look(self.target, self.judges, self.crops.pixels, self.crops.identities, framed=True)
         self._drawn: dict[tuple[str, int, bytes], Pictures] = {}
-
-    def faces(self, parts: Split, *people: str) -> Faces:
-        """The seen photos of these people."""
-        rows = [i for p in people for i in parts.seen[p]]
-        return Faces(self.seen.pixels[rows], self.seen.embeddings[OWN][rows], tuple(self.seen.people[i] for i in rows))
 
     def run(self, person: str, anchor: Anchors, seed: int) -> Run:
         """To forget one person."""
         parts = split(self.crops, (person,))
-        forget, retain = self.faces(parts, person), self.faces(parts, *parts.retain)
+        forget, retain = (seen_faces(self.seen, parts, who) for who in (parts.forget, parts.retain))
         chosen = anchor.choose(forget, retain, _seeded(seed))
         subjects = Subjects.of(self.seen, parts, chosen.embeddings, chosen.who, self.data.people)
         return Run(DrawRequest(forget, retain, chosen.embeddings), subjects, chosen)
 
     def draw(self, target: DiffusionTarget, subjects: Subjects, seed: int) -> Pictures:
         """What a model draws of everybody."""
-        return drawn(target, self.judges, subjects, self.data.draws, seed)
+        return generation.measure(target, self.judges, subjects, self.data.draws, seed)
 
     def original(self, subjects: Subjects, seed: int) -> Pictures:
         """What the original model draws of everybody; a picture depends on the name, the condition and the seed, so
@@ -105,8 +100,8 @@ class Bench:
 
 
 def measure(bench: Bench, task: Task) -> Content:
-    """The result of a row: the caller adds what it is the result of. What a method refuses or ruins is recorded in
-    `failed`. Raises EffaceError for what is not the method's doing."""
+    """The result of a row: the caller adds what it is the result of. What a method refuses or ruins, a band without
+    anybody in it and what attacks refuse are recorded in `failed`."""
     runs: list[list[Row]] = []
     costs: list[dict[str, Any]] = []
     failed: list[str] = []
@@ -114,9 +109,9 @@ def measure(bench: Bench, task: Task) -> Content:
     shown: list[Tensor] = []
     for person in task.people:
         for seed in task.seeds:
-            run = bench.run(person, task.anchor, seed)
-            pictures = {"original": bench.original(run.subjects, seed)}
             try:
+                run = bench.run(person, task.anchor, seed)
+                pictures = {"original": bench.original(run.subjects, seed)}
                 target = bench.target
                 if task.method is not None:
                     target, cost = _unlearn(bench, task.method.value, run, seed)
@@ -129,7 +124,7 @@ def measure(bench: Bench, task: Task) -> Content:
             except EffaceError as error:
                 failed.append(f"{person}, seed {seed}: {error}")
                 continue
-            found = audit(run.subjects, pictures, _seeded(seed))
+            found = generation.audit(run.subjects, pictures, _seeded(seed))
             runs.append(found.people)
             model, drawn = list(pictures.items())[-1]
             each.append(_of_run(person, seed, run.anchor, found.content["models"][model]))
@@ -138,10 +133,10 @@ def measure(bench: Bench, task: Task) -> Content:
     content: Content = {"failed": failed, "cost": mean_cost(costs)}
     if not runs:
         return content | {"numbers": None, "admissible": False}
-    pooled = conclude(averaged(runs), _seeded())
+    pooled = generation.conclude(averaged(runs), _seeded())
     if task.kind == "attacks":
         return content | {"attacks": _attacks(pooled["attacks"])}
-    content |= {"runs": each} | ({"picture": _sheet(shown)} if shown and task.kind in PICTURED else {})
+    content |= {"runs": each} | ({"picture": _sheet(shown)} if task.kind in PICTURED and not failed else {})
     return content | (_original(pooled) if task.method is None else _unlearned(pooled, failed))
 
 

@@ -148,9 +148,9 @@ def attacks(config: DiffusionBenchmark, results: Results, data: str) -> list[Tab
             cells = [" / ".join(plain(groups.get(g, {}).get(n)) for g in ("forget", "control")) for n in columns]
             lines.append((_title(name), *cells) if groups else (_title(name), *[NOTHING] * len(columns)))
         if columns:
-            people = f"{config.attacked.people} people"
             heads = ("method", *(column.removeprefix("ism@") for column in columns))
-            tables.append(Table(f"{data}: {attack}, ISM of the forgotten / a stranger ({people})", heads, lines))
+            of = _people(config.attacked.people)
+            tables.append(Table(f"{data}: {attack}, ISM of the forgotten / a stranger ({of})", heads, lines))
     return tables
 
 
@@ -170,8 +170,8 @@ def ablations(config: DiffusionBenchmark, results: Results, data: str) -> list[T
             if content and content["numbers"]:
                 lines.append((title, *_ablated(content)))
         if lines and config.ablations:
-            people = len(config.ablations.people)
-            tables.append(Table(f"{data}: `{config.ablations.method}`, {group} ({people} people)", heads, lines, notes))
+            of = _people(len(config.ablations.people))
+            tables.append(Table(f"{data}: `{config.ablations.method}`, {group} ({of})", heads, lines, notes))
     return tables
 
 
@@ -224,11 +224,15 @@ def settings(config: DiffusionBenchmark, results: Results, data: str) -> list[Ta
                     mark,
                 )
             )
-    people = len(config.data[data].tune)
-    return [Table(f"{data}: settings on the tuning people ({people} people, one seed)", heads, lines)] if lines else []
+    of = _people(len(config.data[data].tune))
+    return [Table(f"{data}: settings on the tuning people ({of}, one seed)", heads, lines)] if lines else []
 
 
 # --- cells ----------------------------------------------------------------------------------------------------------
+
+
+def _people(count: int) -> str:
+    return "1 person" if count == 1 else f"{count} people"
 
 
 def _title(name: str) -> str:
