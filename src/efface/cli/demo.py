@@ -25,7 +25,7 @@ DRAWING = {
     "faces": "people",
     "judge": "judge",
     "anchor": {"percentiles": [10, 20]},
-    "method": {"name": "piu", "steps": 100},
+    "method": {"name": "piu", "steps": 150},
     "draws": 6,
     "people": 12,
 }
