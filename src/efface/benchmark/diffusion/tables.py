@@ -47,9 +47,8 @@ def report(config: DiffusionBenchmark, results: Results, data: str) -> list[Tabl
     own = contents(config, results, data)
     if not own:
         return []
-    tables = [_both(config, results, data, own), _harm(data, own)]
-    judge = _judge(data, own)
-    return [*tables, judge] if judge else tables
+    tables = [_both(config, results, data, own), _harm(data, own), _judge(data, own), _cost(data, own)]
+    return [table for table in tables if table.rows]
 
 
 def _both(config: DiffusionBenchmark, results: Results, data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
@@ -92,7 +91,6 @@ def _harm(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
     heads = (
         "method", "held out: ISM net", "look-alikes: acc", "look-alikes: ISM net", "anchor: acc", "anchor: ISM",
         "forgotten like the anchor", "quality, forgotten / retained", "KD retained", "FID retained", "undetected",
-        "processor seconds", "steps", "parameters", "memory MB",
     )  # fmt: skip
     wanted = (
         ("holdout", "ism_net"), ("neighbours", "acc"), ("neighbours", "ism_net"), ("anchor", "acc"), ("anchor", "ism"),
@@ -105,11 +103,17 @@ def _harm(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
         cells.append(" / ".join(_value(numbers, group, "quality") for group in ("forget", "retain")))
         cells += [_value(numbers, "retain", "kd", 3), _value(numbers, "retain", "fid")]
         cells.append(_value(numbers, "forget", "undetected"))
-        lines.append((_title(name), *cells, *costs(content["cost"])))
-    return Table(f"{data}: everybody else, and the cost", heads, lines)
+        lines.append((_title(name), *cells))
+    return Table(f"{data}: everybody else", heads, lines)
 
 
-def _judge(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table | None:
+def _cost(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
+    heads = ("method", "processor seconds", "steps", "parameters", "memory MB")
+    lines = [(_title(name), *costs(content["cost"])) for name, (_, content) in own.items() if content["cost"]]
+    return Table(f"{data}: the cost", heads, lines)
+
+
+def _judge(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
     heads = (
         "method", "forgotten: AccU", "ISM", "verified and nearest", "retained: AccR", "ISM net",
         "look-alikes: acc", "look-alikes: ISM net", "SRK",
@@ -121,7 +125,7 @@ def _judge(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table | None:
             lines.append((_title(name), *_who(groups), *near, plain(srk(groups))))
         for controls in content.get("judges_controls", {}).values():
             lines += [(CONTROLS[c], *_who(groups), *[NOTHING] * 3) for c, groups in controls.items()]
-    return Table(f"{data}: by the judge, which no method has seen", heads, lines) if lines else None
+    return Table(f"{data}: by the judge, which no method has seen", heads, lines)
 
 
 def srk(groups: Mapping[str, Any]) -> float | None:
