@@ -67,6 +67,7 @@ class DiffusionRecipe:
         "steps": 4,
         "batch": 8,
         "start": None,
+        "turned": 90.0,
     }
 
     faces: entry("faces.datasets")  # pyright: ignore[reportInvalidTypeForm]
@@ -88,7 +89,7 @@ class DiffusionRecipe:
     """Of a token."""
     start: Path | None = None
     """Folder of weights from which the training begins, of the same sizes; none: freshly drawn ones."""
-    steps: PositiveInt = 12000
+    steps: PositiveInt = 4000
     """Optimiser steps."""
     batch: PositiveInt = 128
     """Photos in a step."""

@@ -90,7 +90,7 @@ class ShippedDiffusion(DiffusionModel):
 
 
 def write(parts: Parts, folder: Path, half: bool = False, **metadata: str) -> list[Path]:
-    """Write the model into a folder. half: matrices as float16."""
+    """Write the model into a folder. half: networks as float16, the latents' few numbers not."""
     told = {
         "unet": {k: v for k, v in parts.unet.config.items() if not k.startswith("_")},
         "projector": parts.projector.sizes,
@@ -99,7 +99,8 @@ def write(parts: Parts, folder: Path, half: bool = False, **metadata: str) -> li
     }
     folder.mkdir(parents=True, exist_ok=True)
     for module, name in ((parts.unet, UNET), (parts.projector, PROJECTOR), (parts.autoencoder, LATENTS)):
-        tensors = {k: v.half() if half and v.dim() > 1 else v for k, v in module.state_dict().items()}
+        halved = half and module is not parts.autoencoder
+        tensors = {k: v.half() if halved else v for k, v in module.state_dict().items()}
         save(folder / name, tensors, metadata)
     (folder / SCHEDULER).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return [folder / name for name in (UNET, PROJECTOR, LATENTS, SCHEDULER)]
