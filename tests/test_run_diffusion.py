@@ -167,6 +167,19 @@ def test_evaluation_alone_changes_nothing(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["o.yaml"]
 
 
+def test_a_person_is_forgotten_and_the_others_are_not(tmp_path):
+    """The tiny model draws everybody rightly before; PIU in a few large steps."""
+    method = {"name": "piu", "steps": 40, "learning_rate": 3e-3, "eta": 1.5, "retain_weight": 5, "batch": 8}
+    changes = {"faces": {"name": "drawn", "people": 24, "photos": 6}, "method": method, "judge": None, "draws": 4}
+    audit = run_diffusion.run(config.parse(BASE | changes | {"out": str(tmp_path / "out")}, "test"), Quiet())
+    before, after = (audit["models"][model] for model in ("original", "unlearned"))
+    assert before["forget"]["acc"]["value"] == 1 and after["forget"]["acc"]["value"] == 0
+    assert after["forget"]["ism"]["value"] < before["forget"]["ism"]["value"] - 0.3
+    for group in ("anchor", "retain", "holdout"):
+        assert after[group]["acc"]["value"] >= before[group]["acc"]["value"] - 0.1, group
+        assert after[group]["ism_net"]["value"] >= 0.85 * before[group]["ism_net"]["value"], group
+
+
 CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "diffusion").rglob("*.yaml"))
 
 

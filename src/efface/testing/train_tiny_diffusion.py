@@ -1,6 +1,6 @@
 """Train the tiny diffusion model on drawn people and write its folder with its card, beside this file.
 
-python -m efface.testing.train_tiny_diffusion [OUT]       about 15 minutes on one core
+python -m efface.testing.train_tiny_diffusion [OUT]       a quarter of an hour on one idle core, or so
 """
 
 import copy
@@ -46,19 +46,19 @@ HELD_OUT = (20, 8)
 def train(folder: Path, seeds: Iterable[int] = SEEDS, people: int = PEOPLE, steps: int = STEPS) -> None:
     """Draw, train, measure, and write the model and its card. The same numbers on the same number of threads give the
     same weights."""
-    start = time.monotonic()
+    start = time.process_time()
     torch.manual_seed(0)  # the initial weights
     spec, recogniser = TinyDiffusion(), RecognitionTarget.load("tiny", TINY)
     config = shipped.unet_config(CHANNELS, LATENTS, spec.size // PATCH, PROJECTOR["width"])
     latents, schedule = PatchLatents(PATCH, LATENTS), Schedule.of(shipped.SCHEDULE, "tiny")
     target = DiffusionTarget(spec, Parts(shipped.build(config), Projector(**PROJECTOR), latents, schedule), recogniser)
     faces = _faces(target, [photo for seed in seeds for photo in _photos(seed, people, PHOTOS)])
-    print(f"{len(faces)} pictures, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{len(faces)} pictures, {time.process_time() - start:.0f} s", flush=True)
     latents.fit([faces.pictures.float() / 127.5 - 1])
     loss = _fit(target, faces, steps, torch.Generator().manual_seed(0))
     figures = measure(target)
     shipped.write(target.parts, folder, half=True)
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     (folder / "tiny.md").write_text(_card(len(faces), steps, loss, figures, seconds), encoding="utf-8")
     print(figures, f"{seconds:.0f} s")
 
@@ -76,8 +76,8 @@ def _faces(target: DiffusionTarget, photos: Iterable[Photo]) -> Faces:
 
 
 def _fit(target: DiffusionTarget, faces: Faces, steps: int, generator: torch.Generator) -> float:
-    """Train UNet and projector on v, with classifier-free guidance, and on likeness; the target gets the averaged weights. Returns the
-    mean loss of the last tenth."""
+    """Train UNet and projector on v, with classifier-free guidance, and on likeness; the target gets the averaged
+    weights. Returns the mean loss of the last tenth."""
     unet, projector, schedule = target.parts.unet, target.parts.projector, target.parts.schedule
     _plain_attention(unet)
     both = nn.ModuleList([unet, projector]).requires_grad_(True)
@@ -163,8 +163,8 @@ What: `tiny` of `models.diffusion` (the blocks of `shipped`, 16 channels on ever
 It draws drawn people (`efface.testing.drawn`) from the tiny recogniser's embedding, and no real face.
 
 How: {pictures} pictures of drawn people, none of them in the data set `drawn` with its default seed; {steps} steps of
-{BATCH}, AdamW {RATE:g} with a cosine, identity term {IDENTITY:g}, moving average {DECAY:g}, seed 0. Last loss {loss:.4f}; {seconds:.0f} s on one
-core.
+{BATCH}, AdamW {RATE:g} with a cosine, identity term {IDENTITY:g}, moving average {DECAY:g}, seed 0. Last loss
+{loss:.4f}; {seconds:.0f} processor seconds.
 
 Command: `python -m efface.testing.train_tiny_diffusion`
 
