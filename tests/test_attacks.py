@@ -25,8 +25,8 @@ from efface.attacks.recognition.quantisation import Quantisation, rounded
 from efface.attacks.recognition.relearning import Relearning
 from efface.attacks.recognition.streisand import Streisand
 from efface.attacks.recognition.view_averaging import ViewAveraging
-from efface.faces.views import shifted
 from efface.errors import EffaceError
+from efface.faces.views import shifted
 from efface.metrics.audit import audit, pool
 from efface.metrics.protocol import SEARCHES, Evaluation
 from efface.metrics.recognition.cross_version_rank import CrossVersionRank

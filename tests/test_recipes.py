@@ -28,7 +28,7 @@ from efface.progress import Quiet
 from efface.recipes import recogniser
 from efface.targets.recognition import RecognitionTarget
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs" / "train").glob("*.yaml"))
+CONFIGS = [Path(__file__).parents[1] / "configs" / "train" / f"{name}.yaml" for name in ("judge", "recogniser")]
 SMALL = {
     "name": "recogniser",
     "model": "tiny",

@@ -59,7 +59,7 @@ class DiffusionRecipe:
     )
     tiny: ClassVar[Mapping[str, Any]] = {
         "faces": {"name": "drawn", "people": 12, "photos": 4},
-        "channels": [16, 16, 16, 16],
+        "channels": [16, 16, 32, 32],
         "latents": 12,
         "tokens": 2,
         "width": 16,
