@@ -13,7 +13,8 @@ from efface.targets.diffusion import DiffusionTarget
 Precision = Literal["fp32", "bf16", "auto"]
 """Of the passes; weights, losses and the optimiser are float32. auto: bf16 where the device multiplies it natively."""
 SMALL = 16
-"""Side of a latent up to which plain attention, whose backward pass is sooner done on a CPU, needs little memory."""
+"""Side of a latent up to which plain attention, whose backward pass is sooner done in bf16 on a CPU, needs little
+memory."""
 
 
 class Lesson(nn.Module):
@@ -29,10 +30,10 @@ class Lesson(nn.Module):
         start = SharedStart(target.parts.unet, student.parts.unet, names)
         if checkpointing:
             start.tail.enable_gradient_checkpointing()
-        if target.device.type == "cpu" and max(target.latent_shape()[1:]) <= SMALL:
-            _attend_plainly(start.tail)
         self._parts = (student, start)  # in a tuple, so that they are no submodules
         self._bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(target.device))
+        if self._bf16 and target.device.type == "cpu" and max(target.latent_shape()[1:]) <= SMALL:
+            _attend_plainly(start.tail)
 
     def both(self, z: Tensor, t: Tensor, tokens: Tensor, learning: int) -> tuple[Tensor, Tensor]:
         """(the teacher's noise [n, c, h, w], no graph; the student's of the first `learning` rows, with graph)."""
