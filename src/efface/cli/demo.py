@@ -37,8 +37,8 @@ DRAWING = {
     "draws": 8,
     "people": 12,
 }
-"""The diffusion demo's configuration: fewer and larger steps than published, so that it ends in minutes; nobody is drawn
-in place of the person."""
+"""The diffusion demo's configuration: fewer and larger steps than published, so that it ends in minutes; nobody is
+drawn in place of the person."""
 
 
 def demo(
