@@ -83,7 +83,7 @@ def test_audit_says_what_was_drawn(finished):
 
 def test_the_stored_weights_are_the_measured_ones(finished):
     before, after = (DiffusionTarget.load("tiny", folder) for folder in (tiny.WEIGHTS, finished / "weights"))
-    changed = run_diffusion.changed(before, after)
+    changed = after.changes(before)
     assert changed and all(".attn2." in name for name in changed)
     arguments = ["evaluate", str(finished / "config.yaml"), "--unlearned", str(finished / "weights")]
     assert CliRunner().invoke(app, arguments).exit_code == 0

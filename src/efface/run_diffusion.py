@@ -64,7 +64,7 @@ def run(config: DiffusionConfig, watcher: Watcher, resume: bool = False, mark: s
         weights = folder.path / "weights"
         shutil.rmtree(weights, ignore_errors=True)  # of a run that was stopped right here
         assert config.method is not None
-        paths = unlearned.save(weights, changed(scene.target, unlearned), method=config.method.name)
+        paths = unlearned.save(weights, unlearned.changes(scene.target), method=config.method.name)
         log_method(folder, config, cost)
         found = measured(config, scene, {"original": scene.target, "unlearned": unlearned}, watcher)
         content = contents(config, scene, found) | {
@@ -157,12 +157,6 @@ def _unlearn(config: DiffusionConfig, scene: Scene) -> DiffusionTarget:
         anchors = scene.anchors.embeddings[[forget.index(p) for p in people]]
         target = config.method.value.unlearn(target, DrawRequest(scene.faces(*people), retain, anchors), generator)
     return target
-
-
-def changed(original: DiffusionTarget, unlearned: DiffusionTarget) -> list[str]:
-    """Names of the UNet's tensors that differ."""
-    before, after = original.parts.unet.state_dict(), unlearned.parts.unet.state_dict()
-    return [name for name in after if not torch.equal(after[name], before[name])]
 
 
 def measured(

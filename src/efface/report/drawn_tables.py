@@ -13,7 +13,7 @@ COLUMNS = {
     ACC: ("Nearest", "share nearest to the person"),
     TAR: ("Accepted", "TAR at FAR 1e-2"),
     "kd": ("Changed", "KD to the original's pictures"),
-    "quality": ("Quality", "stability"),
+    "quality": ("Quality", "realism score"),
     UNDETECTED: ("No face", "share of pictures"),
 }
 """The main numbers, each in words and by its name."""
