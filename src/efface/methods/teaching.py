@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from efface.methods.scopes import Scope, scope_names, train_only
 from efface.models.unet_tail import SharedStart
+from efface.precision import native_bf16
 from efface.targets.diffusion import DiffusionTarget
 
 Precision = Literal["fp32", "bf16", "auto"]
@@ -31,7 +32,7 @@ class Lesson(nn.Module):
         if checkpointing:
             start.tail.enable_gradient_checkpointing()
         self._parts = (student, start)  # in a tuple, so that they are no submodules
-        self._bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(target.device))
+        self._bf16 = precision == "bf16" or (precision == "auto" and native_bf16(target.device))
         if self._bf16 and target.device.type == "cpu" and max(target.latent_shape()[1:]) <= SMALL:
             _attend_plainly(start.tail)
 
@@ -58,9 +59,3 @@ def _attend_plainly(unet: Any) -> None:
 
     plain = {n: AttnProcessor() if type(p) is AttnProcessor2_0 else p for n, p in unet.attn_processors.items()}
     unet.set_attn_processor(plain)
-
-
-def _native_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()

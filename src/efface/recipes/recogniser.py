@@ -38,6 +38,7 @@ from efface.folder import RunFolder, write_text
 from efface.metrics.validation import Figures, better, validate
 from efface.models.heads import ArcFace, CosFace, MarginHead, sample_classes
 from efface.models.recogniser import initialise
+from efface.precision import native_bf16
 from efface.progress import Watcher
 from efface.report.figures import training_curve
 from efface.targets.recognition import RecognitionTarget
@@ -358,9 +359,7 @@ def in_bf16(precision: str, device: torch.device) -> bool:
     """Whether the network computes in bf16."""
     if precision != "auto":
         return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return native_bf16(device)
 
 
 def _left_out(people: People, without: tuple[str, ...]) -> People:

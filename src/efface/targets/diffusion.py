@@ -19,6 +19,7 @@ from efface.faces.framing import template_in
 from efface.models import layout
 from efface.models.diffusion_model import DiffusionModel, Parts, frozen
 from efface.models.weights import save
+from efface.precision import native_bf16
 from efface.progress import Tick
 from efface.targets.recognition import RecognitionTarget
 
@@ -169,10 +170,12 @@ class DiffusionTarget:
         latent z [n, c, h, w]: unit noise, or where `strength` is below 1 a picture's latent that is noised so far
         (`Schedule.sample`)."""
         pictures = []
+        half = self.spec.bf16 and self.device.type == "cpu" and native_bf16(self.device)
         for first in range(0, len(z), BATCH):
             rows = slice(first, first + BATCH)
             noise = self.summed([(weight, tokens[rows]) for weight, tokens in parts])
-            latents = self.parts.schedule.sample(noise, z[rows], steps or self.spec.steps, strength)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                latents = self.parts.schedule.sample(noise, z[rows], steps or self.spec.steps, strength)
             pictures.append(self.decode(latents))
             if tick:
                 tick(len(latents))

@@ -67,8 +67,9 @@ class ShippedDiffusion(DiffusionModel):
     size: ClassVar = 128
     window: ClassVar = Window(left=8, top=12, side=112)
     aligned: ClassVar = True
-    steps: ClassVar = 15
+    steps: ClassVar = 10
     guidance: ClassVar = 2.0
+    bf16: ClassVar = True
 
     def load(self, weights: Path) -> Parts:
         """Read a folder that `save` or a training wrote."""
