@@ -160,6 +160,8 @@ def test_anchor_similarity(world, measured):
     assert anchors["ism"]["n_trials"] == 9 * MANY and anchors["ism"]["value"] == pytest.approx(
         next(r.value for r in measured.people if r[:4] == ("judges.judge.original", "anchor", "p10", "ism"))
     )
+    accepted = [r for r in measured.people if r[:2] == ("judges.judge.original", "anchor") and r[3].startswith("tar@")]
+    assert {r[2] for r in accepted if r.value is not None} == {"p10"} and len(accepted) == 9
 
 
 def test_summary(measured):

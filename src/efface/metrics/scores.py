@@ -74,10 +74,11 @@ class ScoreDistribution:
 
 
 def accepted(scores: np.ndarray, threshold: float | None) -> np.ndarray:
-    """Float64, 1 where a score is strictly above the threshold, else 0; nan (null) where there is no threshold."""
+    """Float64, 1 where a score is strictly above the threshold, else 0; nan (null) where there is no threshold or no
+    score."""
     if threshold is None:
         return np.full(scores.shape, np.nan)
-    return (scores > threshold).astype(np.float64)
+    return np.where(np.isnan(scores), np.nan, scores > threshold)
 
 
 @dataclass(frozen=True, eq=False)
