@@ -22,6 +22,10 @@ from diffusion_layouts import SIZE, WIDTH, write_arc2face, write_arcface, write_
 from diffusion_models import tiny_target
 from efface.errors import EffaceError
 from efface.faces.alignment import TEMPLATE
+from efface.methods.conditions import DrawRequest, Faces
+from efface.methods.diffusion.piu import Piu
+from efface.methods.diffusion.uce import Uce
+from efface.methods.diffusion.wid import Wid
 from efface.methods.scopes import scope_names
 from efface.models.diffusion import shipped
 from efface.models.diffusion.arc2face import Arc2Face
@@ -89,9 +93,27 @@ def as_bytes(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2) * 255
 
 
+def to_forget(generator: torch.Generator) -> DrawRequest:
+    """Two people of two photos of noise each; two others are retained, and the anchors nobody."""
+    pixels = torch.randint(0, 256, (8, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    faces = Faces(pixels, embeddings(generator, 8), tuple("aabbccdd"))
+    return DrawRequest(faces.take(range(4)), faces.take(range(4, 8)), embeddings(generator))
+
+
+@pytest.mark.parametrize("method", [Uce(), Wid(steps=1, batch=2)], ids=["uce", "wid"])
+def test_methods_learn_through_the_published_parts(method, arc2face, generator):
+    """Tokens, auto-encoder and recogniser of the layout; PIU is tried below."""
+    target = loaded(arc2face)
+    result = method.unlearn(target, to_forget(generator), torch.Generator().manual_seed(0))
+    changed = result.changes(target)
+    assert changed and all(result.parts.unet.state_dict()[n].isfinite().all() for n in changed)
+
+
 def test_unlearned_arc2face_drops_into_plain_diffusers(arc2face, tmp_path, generator):
     target = loaded(arc2face)
-    twin = unlearned(target)
+    method = Piu(steps=3, batch=2, retained=2, learning_rate=1e-2)
+    twin = method.unlearn(target, to_forget(generator), torch.Generator().manual_seed(0))
+    assert set(twin.changes(target)) == set(scope_names(target.parts.unet, "surgical"))
     files = twin.save(tmp_path / "erased", twin.changes(target), note="ours")
     held = {p.relative_to(arc2face) for p in arc2face.rglob("*") if p.is_file()}
     assert {p.relative_to(tmp_path / "erased") for p in files} == held | {Path("changed.safetensors")}
