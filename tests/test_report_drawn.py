@@ -75,6 +75,7 @@ def test_the_strongest_attempt_is_named(share: float, hides: bool):
             "forget": {number: {"unlearned": {"value": share}}, "ism@x": {"unlearned": {"value": 1}}}
         },
         "halo": {"forget": {"tar@cosine=1,far=1e-2": {"unlearned": {"value": None}}}},
+        "img2img": {"forget": {"tar@strength=0.3,far=1e-2": {"unlearned": {"value": 1.0}}}},  # it shows its photo
     }
     said = drawn_verdict(audit() | {"attacks": attacks}).remains
     assert said.startswith("Hides: ") == hides and f"guidance_inversion ({number})" in said
