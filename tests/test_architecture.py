@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LEVELS = (
     {"errors"},
-    {"registry", "progress", "processes", "memory"},
+    {"registry", "progress", "processes", "memory", "precision"},
     {"folder", "testing.drawn"},
     {"models"},
     {"faces"},

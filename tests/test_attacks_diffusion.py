@@ -186,17 +186,17 @@ def test_halo_conditions_lie_at_the_cosine():
 
 
 def test_from_a_photo_little_noise_gives_the_photo_whoever_is_in_it(scene):
-    """At one step of fifteen the student's wrong prediction counts least; from noise it is all there is."""
-    attack = Img2img(strengths=(1 / 15, 1.0))
-    near, full = (value(attack, scene.unlearned, f"ism@strength={s:g}") for s in (1 / 15, 1.0))
+    """At one step of ten the student's wrong prediction counts least; from noise it is all there is."""
+    attack = Img2img(strengths=(0.1, 1.0))
+    near, full = (value(attack, scene.unlearned, f"ism@strength={s:g}") for s in (0.1, 1.0))
     plain = measure(scene.unlearned.target, {}, scene.unlearned.subjects, DRAWS, 0)
-    assert (near >= full).all()
+    assert (near > full - 1e-3).all()  # no difference where both are nobody
     mine = [plain.embeddings["recogniser"][plain.of(p)] for p in FORGET]
     gallery = scene.unlearned.subjects
     wanted = [float((e @ gallery.templates("recogniser")[gallery.gallery.index(p)]).mean())
               for p, e in zip(FORGET, mine, strict=True)]  # fmt: skip
     assert full == pytest.approx(wanted, abs=2e-2)  # strength 1 is plain drawing, from noise of the last timestep
-    control = value(attack, scene.unlearned, f"ism@strength={1 / 15:g}", "control")
+    control = value(attack, scene.unlearned, "ism@strength=0.1", "control")
     assert (control > 0.5).all()
 
 

@@ -75,7 +75,7 @@ def test_two_processes_are_one_with_the_whole_batch(tmp_path):
         "state = PartialState(cpu=True); torch.set_num_threads(1)\n"
         "module = test_training.run(index=state.process_index, processes=2)\n"
         "torch.save(module.state_dict(), f'{sys.argv[2]}/{state.process_index}.pt')\n"
-        "state.destroy_process_group()\n"
+        "state.wait_for_everyone(); state.destroy_process_group()\n"
     )
     (tmp_path / "code.py").write_text(code)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
