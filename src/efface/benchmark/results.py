@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class Configured(Protocol):
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(ABC):
     """What has to be measured for one row of the tables."""
 
     file: str
@@ -40,9 +41,9 @@ class Row:
         """For people: the file without its ending."""
         return self.file.removesuffix(".json")
 
+    @abstractmethod
     def identity(self, data: Any) -> dict[str, Any]:
         """All that the result depends on, as JSON; a result with another one is of another configuration."""
-        raise NotImplementedError
 
 
 class Results:

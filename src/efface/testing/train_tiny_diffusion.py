@@ -133,7 +133,7 @@ def _fit(target: DiffusionTarget, faces: Faces, steps: int, generator: torch.Gen
 
 
 def _plain_attention(unet: nn.Module) -> None:
-    """Half the time of a step on a CPU, where the fused attention's way back is slow."""
+    """Attention written out: what the weights beside this file were trained with; in float32 it is no faster."""
     from diffusers.models.attention_processor import AttnProcessor
 
     unet.set_attn_processor(AttnProcessor())  # pyright: ignore[reportCallIssue]
