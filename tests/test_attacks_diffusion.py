@@ -104,7 +104,7 @@ def test_the_student_has_forgotten_and_nobody_else(scene):
 
 
 def test_guidance_turned_round_brings_the_person_back(scene):
-    attack = GuidanceInversion(candidates=16)
+    attack = GuidanceInversion(candidates=16, etas=(1.0,))
     plain = scene.original.originals["recogniser"].by_person("forget", scene.original.originals["recogniser"].genuine)
     found = value(attack, scene.unlearned, "ism@anchor=known")
     assert found == pytest.approx(plain.values, abs=1e-3) and (found > 0.5).all()
@@ -116,23 +116,25 @@ def test_guidance_turned_round_brings_the_person_back(scene):
 
 
 def test_the_search_finds_the_anchor_among_the_retained(scene):
-    attack = GuidanceInversion(candidates=16)
+    attack = GuidanceInversion(candidates=16, etas=(1.0,))
     known, retained = (value(attack, scene.unlearned, f"ism@anchor={how}") for how in ("known", "retained,tried=16"))
     assert retained[0] == known[0]  # the first person's anchor is retained
     assert retained[1] < known[1]  # the second one's is nobody, whom no candidate is
     sought = scene.unlearned.sought()
     own = torch.stack([scene.unlearned.subjects.condition(one.person) for one in sought])
-    chosen = attack._searched(scene.unlearned, sought, own, attack._retained(scene.unlearned))
-    assert torch.equal(chosen[0], sought[0].anchor)
+    chosen = attack._searched(scene.unlearned, sought[0], own[0], attack._retained(scene.unlearned))
+    assert torch.equal(chosen[0], sought[0].anchor) and chosen[1] == 1
 
 
 @pytest.mark.parametrize("eta", [0.5, 2.0])
 def test_another_strength_is_turned_round_by_its_own(scene, eta):
     sitter = replace(scene.unlearned, target=replace(scene.unlearned.target, eta=eta))
     plain = scene.original.originals["recogniser"]
-    right, wrong = (value(GuidanceInversion(eta=e, candidates=1), sitter, "ism@anchor=known") for e in (eta, 1.0))
+    by = [GuidanceInversion(etas=e, candidates=1) for e in ((eta,), (1.0,), (1.0, eta))]
+    right, wrong, searched = (value(attack, sitter, "ism@anchor=known") for attack in by)
     assert right == pytest.approx(plain.by_person("forget", plain.genuine).values, abs=1e-3)
     assert (right > wrong).all()
+    assert (searched == right).all()
 
 
 def test_inversion_is_the_formula():
@@ -148,7 +150,7 @@ def test_inversion_is_the_formula():
 
     watched = Watched(target.spec, target.parts, target.recogniser)
     noise, t = sitter.noise([one.person], 1), torch.tensor([600])
-    GuidanceInversion(eta=eta)._drawn(replace(sitter, target=watched), own, one.anchor[None], noise)
+    GuidanceInversion()._drawn(replace(sitter, target=watched), own, one.anchor[None], eta, noise)
     of_person, of_anchor, of_nobody = (
         target.noise(noise, t, tokens)
         for tokens in (target.condition(own), target.condition(one.anchor[None]), target.unconditioned(1))

@@ -69,7 +69,8 @@ def world():
 
     def draw(replaced: dict[str, int], missed: float) -> Pictures:
         people = [p for p in subjects.names for _ in range(MANY)]
-        known = [replaced.get(p, names.index(p) if p in names else 0) for p in people]
+        shown = [subjects.by_photo.get(p, (p,))[0] for p in people]
+        known = [replaced.get(p, names.index(p) if p in names else 0) for p in shown]
         embeddings = {s: F.normalize(c[known] + unit(rng, len(known), SIZE), dim=1) for s, c in centre.items()}
         return pictures(people, embeddings, torch.from_numpy(rng.random(len(people)) >= missed), rng)
 
@@ -89,6 +90,35 @@ def block(measured, scorer):
 def template(subjects, scorer, person):
     rows = subjects.photos.embeddings[scorer][list(subjects.unseen[person])]
     return F.normalize(rows.double().mean(0), dim=0).numpy()
+
+
+@pytest.mark.parametrize("scorer", [OWN, "judge"])
+@pytest.mark.parametrize("model", ["original", "unlearned"])
+def test_a_person_is_drawn_from_each_unseen_photo_and_judged_by_the_rest(world, measured, scorer, model):
+    """`forget_others`, by a slow formula; every condition is that photo's embedding."""
+    subjects, *drawn = world
+    shown = drawn[model == "unlearned"]
+    assert (
+        len(subjects.by_photo) == 9 * (PHOTOS - UNSEEN)
+        and subjects.groups["forget_others"] == subjects.groups["forget"]
+    )
+    ism, acc = {}, {}
+    for name, (person, photo) in subjects.by_photo.items():
+        assert photo in subjects.unseen[person]
+        condition = subjects.conditions[subjects.names.index(name)]
+        assert torch.allclose(condition, subjects.photos.embeddings[OWN][photo], atol=1e-6)
+        rest = [i for i in subjects.unseen[person] if i != photo]
+        own = F.normalize(subjects.photos.embeddings[scorer][rest].double().mean(0), dim=0).numpy()
+        others = np.stack([template(subjects, scorer, p) for p in subjects.gallery if p != person])
+        for row in shown.of(name).tolist():
+            if shown.found[row]:
+                picture = shown.embeddings[scorer][row].double().numpy()
+                ism.setdefault(person, []).append(picture @ own)
+                acc.setdefault(person, []).append(picture @ own > (others @ picture).max())
+    numbers = block(measured, scorer)["models"][model]["forget_others"]
+    assert numbers["ism"]["value"] == pytest.approx(np.mean([np.mean(v) for v in ism.values()]), abs=1e-5)
+    assert numbers["acc"]["value"] == pytest.approx(np.mean([np.mean(v) for v in acc.values()]), abs=1e-9)
+    assert numbers["ism"]["n_trials"] == sum(map(len, ism.values()))
 
 
 @pytest.mark.filterwarnings("ignore")  # scikit-learn would like more photos of a centroid

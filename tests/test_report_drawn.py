@@ -7,13 +7,14 @@ import pytest
 
 from efface.report.drawn_verdict import FORGOTTEN_ACC, FORGOTTEN_TAR, KEPT_NET, LOST_ACC, drawn_verdict
 
-DRAWN = {"acc": 1.0, "tar@far=1e-2": 1.0, "ism_net": 0.7, "undetected": 0.0}
-GONE = {"acc": 0.0, "tar@far=1e-2": 0.0, "ism_net": 0.0, "undetected": 0.0}
+FACE = {"undetected": 0.0, "quality": 0.6, "sharpness": 50.0}
+DRAWN = {"acc": 1.0, "tar@far=1e-2": 1.0, "ism_net": 0.7} | FACE
+GONE = {"acc": 0.0, "tar@far=1e-2": 0.0, "ism_net": 0.0} | FACE
 GROUPS = ("retain", "holdout", "neighbours")
 
 
 def model(forgotten: dict[str, float]) -> dict[str, Any]:
-    groups = {"forget": forgotten, **dict.fromkeys(GROUPS, DRAWN)}
+    groups = {"forget": forgotten, "forget_others": forgotten, **dict.fromkeys(GROUPS, DRAWN)}
     return {group: {key: {"value": v} for key, v in numbers.items()} for group, numbers in groups.items()}
 
 
@@ -46,6 +47,14 @@ LITTLE = 0.01
         *(([(f"unlearned {group} acc", 1 - LOST_ACC - LITTLE)], "harmful") for group in GROUPS),
         ([("unlearned retain ism_net", 0.7 * KEPT_NET - LITTLE)], "harmful"),
         ([("unlearned forget undetected", 0.2)], "harmful"),
+        ([("unlearned forget_others acc", FORGOTTEN_TAR)], "forgotten"),
+        ([("unlearned forget_others acc", FORGOTTEN_TAR + LITTLE)], "weakened"),
+        ([("unlearned forget_others acc", None)], "forgotten"),
+        ([("unlearned forget quality", 0.55)], "harmful"),
+        ([("unlearned forget quality", 0.9)], "forgotten"),
+        ([("unlearned forget sharpness", 20.0)], "harmful"),
+        ([("unlearned forget sharpness", 110.0)], "harmful"),
+        ([("unlearned forget sharpness", None)], "unknown"),
         ([("unlearned forget tar@far=1e-2", None)], "unknown"),
         ([("unlearned holdout acc", None)], "unknown"),
         ([("original forget acc", 0.4)], "unknown"),

@@ -192,6 +192,8 @@ def evidence(content: dict[str, Any], found: DrawingAudit) -> report.DrawnEviden
     subjects = models["original"].subjects
     rows = {}
     for name in subjects.names:
+        if name in subjects.by_photo:
+            continue
         photos = subjects.real([name])
         rows[name] = report.DrawnRow(
             subjects.photos.pixels[int(photos[0])] if len(photos) else None,
@@ -205,12 +207,12 @@ def _likeness(drawn: Drawings, name: str) -> tuple[float | None, ...]:
     """Cosine of each picture of one person with the own template; None where no face was found."""
     spread = np.full(len(drawn.people), np.nan)
     spread[drawn.found] = drawn.genuine
-    return tuple(None if np.isnan(v) else float(v) for v in spread[drawn.people == name])
+    return tuple(None if np.isnan(v) else float(v) for v in spread[drawn.pictures.of(name).numpy()])
 
 
 def _scores(drawn: Drawings) -> Scores:
     """Cosines of pictures with templates, as histograms show them."""
-    who, impostors = drawn.people[drawn.found], drawn.impostors
+    who, impostors = np.array(drawn.pictures.people)[drawn.found], drawn.impostors
     forgotten, anchors = np.isin(who, drawn.group("forget")), np.isin(who, drawn.subjects.gallery, invert=True)
     return Scores(
         drawn.genuine[forgotten],

@@ -21,7 +21,9 @@ OWN = "recogniser"
 """The scoring recogniser that also conditions the model; every other is a judge."""
 SHELLS = {"shell[.2,.3)": (0.2, 0.3), "shell[.3,.4)": (0.3, 0.4), "shell[.4,.6)": (0.4, 0.6)}
 """Groups of people who stay, by the cosine of their condition with that of the nearest forgotten person."""
-GROUPS = ("forget", "anchor", "retain", "neighbours", "holdout", *SHELLS, "hard", "random")
+OTHERS = "forget_others"
+"""The forgotten again, each drawn from every unseen photo by itself: what the method saw is drawn from in `forget`."""
+GROUPS = ("forget", OTHERS, "anchor", "retain", "neighbours", "holdout", *SHELLS, "hard", "random")
 """Groups of people who are drawn. `hard` are the 3 retained people nearest to each forgotten one, `random` the other
 retained ones: the two halves of the U&ME challenge's retained people."""
 HARD = 3
@@ -77,9 +79,11 @@ class Subjects:
     """Who is drawn, each once: people, and anchors that are nobody."""
     conditions: Tensor
     """Unit float32 [names, d] of the conditioning recogniser."""
+    by_photo: Mapping[str, tuple[str, int]]
+    """Name of one who is drawn from one unseen photo -> (the forgotten person, position of the photo)."""
     groups: Mapping[str, tuple[str, ...]]
-    """Each of `GROUPS` -> who of `names` is in it; and `control`: the strangers on whom attacks are tried, as many as
-    are forgotten."""
+    """Each of `GROUPS` -> who is in it; and `control`: the strangers on whom attacks are tried, as many as are
+    forgotten."""
     anchors: Mapping[str, str]
     """Forgotten person -> who is drawn instead, of `names`."""
     neighbours: Mapping[str, tuple[str, ...]]
@@ -101,7 +105,8 @@ class Subjects:
 
         photos: in the split's order. anchors: unit [forgotten, d] in the split's order; who: the retained person that
         each is, None: nobody. A condition is the normalised mean embedding of the seen photos; of a held-out person,
-        of the first photos that are not unseen. Who has none is not drawn.
+        of the first photos that are not unseen. Who has none is not drawn. The forgotten are drawn from each unseen
+        photo too, where there are two: the template is the mean of the rest.
         """
         gallery = (*split.forget, *split.retain, *split.holdout)
         given = {p: _given(split, p) for p in gallery}
@@ -128,12 +133,20 @@ class Subjects:
             "hard": hard,
             "random": tuple(p for p in retain[:most] if p not in hard),
         }
-        names = _once(p for members in groups.values() for p in members)
+        by_photo = {
+            f"{f} by photo {number}": (f, row)
+            for f in split.forget
+            for number, row in enumerate(split.unseen[f], 1)
+            if len(split.unseen[f]) > 1
+        }
+        groups[OTHERS] = _once(f for f, _ in by_photo.values())
+        names = (*_once(p for members in groups.values() for p in members), *by_photo)
         nobody = {replaced[f]: row for f, name, row in zip(split.forget, who, anchors, strict=True) if name is None}
-        means = torch.from_numpy(_means(photos.embeddings[OWN], [given.get(p, ()) for p in names]))
+        rows = [(by_photo[p][1],) if p in by_photo else given.get(p, ()) for p in names]
+        means = torch.from_numpy(_means(photos.embeddings[OWN], rows))
         conditions = torch.stack([nobody.get(p, mean) for p, mean in zip(names, means, strict=True)])
         return cls(
-            photos, given, split.unseen, names, conditions,
+            photos, given, split.unseen, names, conditions, by_photo,
             groups | _shells(names, conditions, split.forget, drawable), replaced, neighbours, gallery, split.retain,
             split.holdout,
         )  # fmt: skip
@@ -169,14 +182,18 @@ class Subjects:
         """int64, positions of the unseen photos of these people; none of who is nobody."""
         return torch.tensor([i for p in names for i in self.unseen.get(p, ())], dtype=torch.long)
 
+    def template_without(self, name: str, scorer: str) -> np.ndarray:
+        """Unit float32 [d]: the template of one of `by_photo` without the photo that is drawn from."""
+        person, photo = self.by_photo[name]
+        return _means(self.photos.embeddings[scorer], [[i for i in self.unseen[person] if i != photo]])[0]
+
 
 class Drawings:
     """Pictures as one recogniser scores them against everybody's template. Where no face was found there is no score:
     such pictures are counted by `missed` alone.
 
-    original: the same of the model before unlearning, whose thresholds decide; None where this is it. people: who each
-    picture is scored as; None: who it is meant to show. own: scores [n] with the own template, where they are not
-    those with the gallery's.
+    original: the same of the model before unlearning, whose thresholds decide; None where this is it. own: scores [n]
+    with the own template, where they are not those with the gallery's.
     """
 
     def __init__(
@@ -186,12 +203,14 @@ class Drawings:
         scorer: str,
         original: "Drawings | None" = None,
         *,
-        people: Sequence[str] | None = None,
         own: np.ndarray | None = None,
     ) -> None:
         self.subjects, self.pictures, self.scorer = subjects, pictures, scorer
         self.frozen = original or self
-        self.people = np.array(pictures.people if people is None else people)
+        self.by_photo = np.array([name in subjects.by_photo for name in pictures.people])
+        """bool [n], whether each was drawn from one unseen photo."""
+        self.people = np.array([subjects.by_photo.get(name, (name,))[0] for name in pictures.people])
+        """Whom each picture is scored as."""
         self.found = pictures.found.numpy()
         self._own = own
 
@@ -212,12 +231,17 @@ class Drawings:
 
     @cached_property
     def genuine(self) -> np.ndarray:
-        """Float64 [found], score with the own template; for an anchor that is nobody, with its condition, which a judge
-        has none of: nan."""
+        """Float64 [found], score with the own template, of what was drawn from an unseen photo without that photo; for
+        an anchor that is nobody, with its condition, which a judge has none of: nan."""
         if self._own is not None:
             return self._own[self.found].astype(np.float64)
         known = self._mine.any(1)
         values = np.where(known, self.scores.max(1, where=self._mine, initial=-1), np.nan).astype(np.float64)
+        names = np.array(self.pictures.people)[self.found]
+        for name in np.unique(names[self.by_photo[self.found]]):
+            rows = names == name
+            template = self.subjects.template_without(str(name), self.scorer)
+            values[rows] = cosines(self.embeddings[rows], template[None])[:, 0]
         if self.scorer == OWN:
             for row in np.flatnonzero(~known):
                 condition = self.subjects.condition(str(self.people[self.found][row]))
@@ -291,7 +315,7 @@ class Drawings:
 
         real: the reference is the unseen photos of these people; False: the original model's pictures of them."""
         people = self.group(group)
-        shown = np.isin(self.people, people) & self.found
+        shown = np.isin(self.people, people) & (self.by_photo == (group == OTHERS)) & self.found
         if not real:  # row i of both is one draw
             shown &= self.frozen.found
         mine = self.pictures.features.numpy()[shown]
@@ -304,7 +328,8 @@ class Drawings:
 
     def _each(self, group: str, values: Callable[[np.ndarray], np.ndarray]) -> ByPerson:
         people = self.group(group)
-        own = [np.asarray(values(self.people == p), np.float64) for p in people]
+        among = self.by_photo == (group == OTHERS)
+        own = [np.asarray(values((self.people == p) & among), np.float64) for p in people]
         means = [v.mean() if len(v) else np.nan for v in own]
         return ByPerson(people, np.array(means, np.float64), np.array([len(v) for v in own], np.int64))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from efface.errors import EffaceError
 from efface.metrics import audit as recognition
 from efface.metrics.audit import ATTACKS, figure
-from efface.metrics.drawings import GROUPS, OWN, Drawings, Pictures, Subjects, photographs, strangers_as
+from efface.metrics.drawings import GROUPS, OTHERS, OWN, Drawings, Pictures, Subjects, photographs, strangers_as
 from efface.metrics.metric import Metric, audited_metrics, rate_text
 from efface.metrics.rows import Row, rows_of, write_rows
 from efface.progress import Quiet, Tick, Watcher
@@ -127,8 +127,9 @@ def audit(subjects: Subjects, drawn: Mapping[str, Pictures], generator: torch.Ge
         drawings[scorer] = models
         for name, scored in models.items():
             rows += _measured(before + name, scored, metrics)
-        rows += _measured(f"{before}{CONTROLS}photos", photographs(subjects, scorer, original),
-                          {key: metrics[key] for key in OF_PHOTOS if key in metrics})  # fmt: skip
+        few = {key: metrics[key] for key in OF_PHOTOS if key in metrics}
+        photos, groups = photographs(subjects, scorer, original), [group for group in GROUPS if group != OTHERS]
+        rows += _measured(f"{before}{CONTROLS}photos", photos, few, groups)
         for person in subjects.groups["forget"]:
             few = {key: metrics[key] for key in OF_STRANGERS if key in metrics}
             found = _measured(f"{before}{CONTROLS}stranger", strangers_as(person, original), few, ("forget",))
@@ -225,14 +226,15 @@ def _difference(after: Mapping[str, Any] | None, before: Mapping[str, Any]) -> f
 
 
 def _summary(numbers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float | None]:
-    """What is computed from the numbers of two groups: SRK (PIU, arXiv 2605.22311), and the names of the U&ME challenge
+    """What is computed from the numbers of two groups: SRK (PIU, arXiv 2605.22311), the same with what is drawn from
+    unseen photos (ours), and the names of the U&ME challenge
     (ECCV 2026), there in per cent, here as shares."""
 
     def value(group: str, key: str) -> float | None:
         return numbers.get(group, {}).get(key, {}).get("value")
 
     identified = f"identified@far={rate_text(FAR)}"
-    acc_u, acc_r = value("forget", "acc"), value("retain", "acc")
+    acc_u, acc_r, others = value("forget", "acc"), value("retain", "acc"), value(OTHERS, "acc")
     fa, ra = value("forget", identified), value("retain", identified)
     ea = None if fa is None else 1 - fa
     return {
@@ -242,5 +244,6 @@ def _summary(numbers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str
         "ra": ra,
         "ra_hard": value("hard", identified),
         "ra_random": value("random", identified),
+        "srk_others": None if others is None or acc_r is None else acc_r / (others + 0.01),
         "erb": None if ea is None or ra is None else 2 * ea * ra / (ea + ra) if ea + ra else 0.0,
     }

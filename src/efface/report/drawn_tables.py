@@ -19,6 +19,7 @@ COLUMNS = {
 """The main numbers, each in words and by its name."""
 GROUPS = {
     "forget": "Forgotten",
+    "forget_others": "Forgotten, drawn from other photos than the method saw",
     "anchor": "Anchors: who is drawn in place of the forgotten",
     "neighbours": "Look-alikes of the forgotten",
     "retain": "Retained: others whose photos the method had",
@@ -29,6 +30,7 @@ CONTROLS = {"photos": "real photos", "stranger": "a stranger's pictures"}
 """What stands in the place of drawn pictures, and what to call it."""
 SUMMARY = {
     "srk": "SRK = AccR / (AccU + 0.01); the ceiling is about 100",
+    "srk_others": "the same, of the forgotten drawn from other photos than the method saw",
     "ea": "EA, forgotten pictures that are not identified as the person",
     "ra_hard": "RA, identified pictures of the 3 retained people nearest to each forgotten one",
     "ra_random": "RA, identified pictures of the other retained people",

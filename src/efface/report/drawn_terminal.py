@@ -14,6 +14,7 @@ HEADS = {"ism": "likeness", NET: "net", ACC: "nearest, %", TAR: "accepted, %"}
 """Numbers that fit a terminal, and what stands above them."""
 GROUPS = {
     "forget": "to be forgotten",
+    "forget_others": "by other photos",
     "anchor": "anchors",
     "neighbours": "look-alikes",
     "retain": "retained",

@@ -3,33 +3,46 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-KEPT = 0.93
-"""Share of the original model's `ism_net` that the retained people must keep, ..."""
-LOST = 0.05
-"""... and of their nearest-centroid accuracy what they may lose, for a setting to be admissible."""
+from efface.report.drawn_verdict import FACES, KEPT_NET, LOST_ACC, OTHERS
 
 
 def choose(rows: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
     """(position of the chosen setting, whether it is admissible). rows: each setting's result.
 
     Of the admissible settings the one with the lowest accuracy of the forgotten, and of equals the one with their
-    lowest ISM; where none is admissible the one with the highest SRK. A setting that failed on somebody is taken only
-    where all did.
+    lowest ISM; where none is admissible the one with the highest SRK. The forgotten are drawn from photos that the
+    method did not see, where there are some. A setting that failed on somebody is taken only where all did.
     """
     allowed = [i for i, row in enumerate(rows) if row["admissible"]]
     if allowed:
-        return min(allowed, key=lambda i: (forgotten(rows[i], "acc"), forgotten(rows[i], "ism"))), True
+        return min(allowed, key=lambda i: _left(rows[i])), True
     whole = [i for i, row in enumerate(rows) if not row["failed"]]
-    return (max(whole, key=lambda i: rows[i]["summary"]["srk"]) if whole else 0), False
+    return (max(whole, key=lambda i: _srk(rows[i])) if whole else 0), False
 
 
-def forgotten(row: Mapping[str, Any], metric: str) -> float:
-    """A number of the forgotten people."""
-    return row["numbers"]["forget"][metric]["value"]
+def _left(row: Mapping[str, Any]) -> list[float]:
+    groups = row["numbers"]
+    found = [groups.get(OTHERS, {}).get(metric, {}).get("value") for metric in ("acc", "ism")]
+    return found if None not in found else [groups["forget"][metric]["value"] for metric in ("acc", "ism")]
+
+
+def _srk(row: Mapping[str, Any]) -> float:
+    found = row["summary"].get("srk_others")
+    return row["summary"]["srk"] if found is None else found
 
 
 def admissible(numbers: Mapping[str, Any], original: Mapping[str, Any]) -> bool:
-    """Whether those who are retained are. numbers, original: group -> metric -> number, of the same runs."""
+    """Whether those who are retained are, and the forgotten are still drawn as faces, by the rules of the verdict
+    (`efface.report.drawn_verdict`). numbers, original: group -> metric -> number, of the same runs."""
     after, before = numbers["retain"], original["retain"]
-    kept = after["ism_net"]["value"] >= KEPT * before["ism_net"]["value"]
-    return bool(kept and after["acc"]["value"] >= before["acc"]["value"] - LOST)
+    kept = after["ism_net"]["value"] >= KEPT_NET * before["ism_net"]["value"]
+    near = after["acc"]["value"] >= before["acc"]["value"] - LOST_ACC
+    return bool(kept and near and faces(numbers, original))
+
+
+def faces(numbers: Mapping[str, Any], original: Mapping[str, Any]) -> bool:
+    """Whether the forgotten are still drawn as faces."""
+    pairs = {m: (numbers["forget"][m]["value"], original["retain"][m]["value"]) for m in FACES}
+    if any(None in pair for pair in pairs.values()):  # no face was found
+        return False
+    return all(least * pairs[m][1] <= pairs[m][0] <= most * pairs[m][1] for m, (least, most) in FACES.items())

@@ -58,8 +58,7 @@ class Fewer:
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
-    """Attempts to bring the forgotten back, on the first people of `report` with the first seed, on all methods that
-    are not among `fewer`."""
+    """Attempts to bring the forgotten back, on the first people of `report` with the first seed, on all methods."""
 
     attacks: attempts("attacks.diffusion")  # pyright: ignore[reportInvalidTypeForm]
     """Each with its budget."""

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from efface.benchmark.diffusion import rows, tables
-from efface.benchmark.diffusion.choice import KEPT
 from efface.benchmark.diffusion.configuration import DiffusionBenchmark
 from efface.benchmark.parts import Picture
 from efface.benchmark.results import Content, Results
+from efface.report.drawn_verdict import KEPT_NET
 from efface.report.figures import FORGOTTEN, INK, OTHERS, PALE, STRANGERS, png
 
 
@@ -56,7 +56,7 @@ def against(contents: Mapping[str, Content]) -> bytes:
     for number, panel in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), number + 1)
         before = _scored(original, number)
-        limit = KEPT * before["retain"]["ism_net"]["value"]
+        limit = KEPT_NET * before["retain"]["ism_net"]["value"]
         axes.axhspan(-1, limit, color=PALE, alpha=0.35, linewidth=0, zorder=0)
         stranger = _controls(original, number).get("stranger", {}).get("forget", {}).get("ism")
         if stranger and stranger["value"] is not None:

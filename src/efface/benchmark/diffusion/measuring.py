@@ -30,10 +30,10 @@ from efface.run_diffusion import seen_faces
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget
 
-GROUPS = ("forget", "anchor", "retain", "neighbours", "holdout", "hard")
+GROUPS = ("forget", "forget_others", "anchor", "retain", "neighbours", "holdout", "hard")
 NUMBERS = (
-    "ism", "ism_net", "acc", "tar@far=1e-2", "identified@far=1e-2", "undetected", "anchor_similarity", "quality", "kd",
-    "fid",
+    "ism", "ism_net", "acc", "tar@far=1e-2", "identified@far=1e-2", "undetected", "anchor_similarity", "quality",
+    "sharpness", "kd", "fid",
 )  # fmt: skip
 """Groups and numbers that are kept."""
 FACES, SHOWN = 2, 2
@@ -130,7 +130,9 @@ def measure(bench: Bench, task: Task) -> Content:
             each.append(_of_run(person, seed, run.anchor, found.content["models"][model]))
             if person in task.people[:FACES] and seed == task.seeds[0]:
                 shown += _shown(run.subjects, person, drawn)
-    content: Content = {"failed": failed, "cost": mean_cost(costs)}
+    spec = bench.target.spec
+    sampling = {"steps": spec.steps, "guidance": spec.guidance}
+    content: Content = {"failed": failed, "cost": mean_cost(costs), "sampling": sampling}
     if not runs:
         return content | {"numbers": None, "admissible": False}
     pooled = generation.conclude(averaged(runs), _seeded())
@@ -192,7 +194,7 @@ def _attacks(found: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | 
 
 def _of_run(person: str, seed: int, anchor: Chosen, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One run in a line: whom it was about, who is the anchor, and the numbers that decide."""
-    numbers = {f"{g} {m}": groups[g][m]["value"] for g in ("forget", "retain") for m in ("ism", "acc")}
+    numbers = {f"{g} {m}": groups[g][m]["value"] for g in ("forget", "forget_others", "retain") for m in ("ism", "acc")}
     who = {"person": person, "seed": seed, "anchor": anchor.who[0] or "nobody", "anchor_cosine": anchor.cosines[0]}
     return who | numbers
 

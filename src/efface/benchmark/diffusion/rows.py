@@ -3,6 +3,9 @@
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal
 
 from efface.benchmark.diffusion.choice import choose
@@ -35,6 +38,7 @@ class Task(Row):
         found = {
             "data": self.data,
             "model": plain(data.model),
+            "shipped": [digest(named.weights) for named in (data.model, data.judge) if named and _ships(named)],
             "faces": plain(data.faces),
             "judge": plain(data.judge),
             "draws": data.draws,
@@ -46,6 +50,20 @@ class Task(Row):
             "seeds": list(self.seeds),
         }
         return json.loads(json.dumps(found | ({"attacks": plain(self.attacks)} if self.attacks else {})))
+
+
+def _ships(named: Named) -> bool:
+    return named.weights is not None and named.weights == getattr(named.value, "shipped", None)
+
+
+@cache
+def digest(weights: Path) -> str:
+    """The first digits of the SHA-256 of a file, or of all safetensors of a folder: a new version of what comes with
+    efface gives other results."""
+    found = sha256()
+    for path in sorted(weights.glob("*.safetensors")) if weights.is_dir() else [weights]:
+        found.update(path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def tuning(config: DiffusionBenchmark, data: str, method: str) -> list[Task]:
@@ -89,9 +107,9 @@ def reported(config: DiffusionBenchmark, results: Results, data: str, method: st
 
 
 def attacked(config: DiffusionBenchmark, results: Results, data: str, method: str) -> Task | None:
-    """The row of a method that is attacked; None where it is not, and where its setting is not known yet."""
+    """The row of a method that is attacked; None where none is, and where its setting is not known yet."""
     setting = chosen(config, results, data, method)
-    if config.attacked is None or setting is None or method not in main_methods(config):
+    if config.attacked is None or setting is None:
         return None
     return _attacked(config, data, method, setting[0])
 
@@ -101,11 +119,6 @@ def _attacked(config: DiffusionBenchmark, data: str, name: str, method: Named | 
     own = config.data[data]
     people, attacks = own.report[: config.attacked.people], config.attacked.attacks
     return Task(f"{data}/attacks/{name}.json", data, "attacks", people, own.seeds[:1], own.anchor, method, attacks)
-
-
-def main_methods(config: DiffusionBenchmark) -> list[str]:
-    """Those that are reported on everybody."""
-    return [method for method in config.methods if not config.fewer or method not in config.fewer.methods]
 
 
 def ablations(config: DiffusionBenchmark, results: Results, data: str) -> dict[str, dict[str, Task]]:
@@ -149,7 +162,7 @@ def _once(groups: Mapping[str, Mapping[str, Task]]) -> Collection[Task]:
 def count(config: DiffusionBenchmark) -> int:
     """How many rows there are in all, as far as can be told before the ablated method's setting is chosen."""
     each = sum(len(grid.settings) + 1 for grid in config.methods.values()) + 1
-    each += len(main_methods(config)) + 1 if config.attacked else 0
+    each += len(config.methods) + 1 if config.attacked else 0
     found = len(config.data) * each
     if config.ablations:
         first = config.methods[config.ablations.method].settings[0]

@@ -9,6 +9,7 @@ from efface.benchmark.diffusion.rows import Task
 from efface.benchmark.grids import label
 from efface.benchmark.parts import NOTHING, Table, costs
 from efface.benchmark.results import Content, Results
+from efface.report.drawn_verdict import OTHERS
 from efface.report.numbers import plain, shown
 
 TAR, IDENTIFIED = "tar@far=1e-2", "identified@far=1e-2"
@@ -53,8 +54,9 @@ def report(config: DiffusionBenchmark, results: Results, data: str) -> list[Tabl
 
 def _both(config: DiffusionBenchmark, results: Results, data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
     heads = (
-        "method", "setting", "people × seeds", "forgotten: AccU", "ISM", "verified and nearest", "retained: AccR",
-        "ISM net", "ISM net kept", "SRK", "admissible",
+        "method", "setting", "people × seeds", "forgotten: AccU", "ISM", "verified and nearest",
+        "by other photos: AccU", "ISM", "retained: AccR", "ISM net", "ISM net kept", "SRK", "SRK by other photos",
+        "admissible",
     )  # fmt: skip
     lines, notes = [], []
     for name, (task, content) in own.items():
@@ -67,11 +69,12 @@ def _both(config: DiffusionBenchmark, results: Results, data: str, own: Mapping[
                 *_who(content["numbers"]),
                 _share(content),
                 plain(content["summary"]["srk"]),
+                plain(content["summary"]["srk_others"]),
                 _admissible(content, chosen),
             )
         )
         for control, groups in content.get("controls", {}).items():
-            lines.append((CONTROLS[control], "", "", *_who(groups), NOTHING, NOTHING, NOTHING))
+            lines.append((CONTROLS[control], "", "", *_who(groups), *[NOTHING] * 4))
         if content["failed"]:
             notes.append(f"{_title(name)} failed {len(content['failed'])} times: {content['failed'][0]}")
     missing = [task for m in config.methods if m not in own and (task := rows.reported(config, results, data, m))]
@@ -83,14 +86,18 @@ def _both(config: DiffusionBenchmark, results: Results, data: str, own: Mapping[
 
 
 def _who(groups: Mapping[str, Any]) -> tuple[str, ...]:
-    wanted = (("forget", "acc"), ("forget", "ism"), ("forget", IDENTIFIED), ("retain", "acc"), ("retain", "ism_net"))
+    wanted = (
+        ("forget", "acc"), ("forget", "ism"), ("forget", IDENTIFIED), (OTHERS, "acc"), (OTHERS, "ism"),
+        ("retain", "acc"), ("retain", "ism_net"),
+    )  # fmt: skip
     return tuple(shown(groups.get(group, {}).get(metric)) for group, metric in wanted)
 
 
 def _harm(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
     heads = (
         "method", "held out: ISM net", "look-alikes: acc", "look-alikes: ISM net", "anchor: acc", "anchor: ISM",
-        "forgotten like the anchor", "quality, forgotten / retained", "KD retained", "FID retained", "undetected",
+        "forgotten like the anchor", "quality, forgotten / retained", "sharpness", "KD retained", "FID retained",
+        "undetected",
     )  # fmt: skip
     wanted = (
         ("holdout", "ism_net"), ("neighbours", "acc"), ("neighbours", "ism_net"), ("anchor", "acc"), ("anchor", "ism"),
@@ -101,6 +108,7 @@ def _harm(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
         numbers = content["numbers"]
         cells = [_value(numbers, *place) for place in wanted]
         cells.append(" / ".join(_value(numbers, group, "quality") for group in ("forget", "retain")))
+        cells.append(" / ".join(_value(numbers, group, "sharpness", 0) for group in ("forget", "retain")))
         cells += [_value(numbers, "retain", "kd", 3), _value(numbers, "retain", "fid")]
         cells.append(_value(numbers, "forget", "undetected"))
         lines.append((_title(name), *cells))
@@ -115,8 +123,8 @@ def _cost(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
 
 def _judge(data: str, own: Mapping[str, tuple[Task, Content]]) -> Table:
     heads = (
-        "method", "forgotten: AccU", "ISM", "verified and nearest", "retained: AccR", "ISM net",
-        "look-alikes: acc", "look-alikes: ISM net", "SRK",
+        "method", "forgotten: AccU", "ISM", "verified and nearest", "by other photos: AccU", "ISM", "retained: AccR",
+        "ISM net", "look-alikes: acc", "look-alikes: ISM net", "SRK",
     )  # fmt: skip
     lines = []
     for name, (_, content) in own.items():
@@ -161,8 +169,9 @@ def attacks(config: DiffusionBenchmark, results: Results, data: str) -> list[Tab
 def ablations(config: DiffusionBenchmark, results: Results, data: str) -> list[Table]:
     """A table for each group."""
     heads = (
-        "", "forgotten: AccU", "ISM", "ISM by the judge", "retained: AccR", "ISM net", "ISM net kept",
-        "look-alikes: ISM net", "forgotten like the anchor", "SRK", "parameters",
+        "", "forgotten: AccU", "ISM", "ISM by the judge", "by other photos: AccU", "ISM", "retained: AccR", "ISM net",
+        "ISM net kept", "look-alikes: ISM net", "forgotten like the anchor", "quality, forgotten", "SRK",
+        "SRK by other photos", "parameters",
     )  # fmt: skip
     tables = []
     for group, tasks in rows.ablations(config, results, data).items():
@@ -186,12 +195,16 @@ def _ablated(content: Content) -> Sequence[str]:
         _value(numbers, "forget", "acc"),
         _value(numbers, "forget", "ism"),
         judged[0],
+        _value(numbers, OTHERS, "acc"),
+        _value(numbers, OTHERS, "ism"),
         _value(numbers, "retain", "acc"),
         _value(numbers, "retain", "ism_net"),
         _share(content),
         _value(numbers, "neighbours", "ism_net"),
         _value(numbers, "forget", "anchor_similarity"),
+        _value(numbers, "forget", "quality"),
         plain(content["summary"]["srk"]),
+        plain(content["summary"]["srk_others"]),
         costs(content["cost"])[2],
     )
 
@@ -199,8 +212,12 @@ def _ablated(content: Content) -> Sequence[str]:
 def settings(config: DiffusionBenchmark, results: Results, data: str) -> list[Table]:
     """Every setting on the tuning people, and which was chosen."""
     heads = (
-        "method", "setting", "forgotten: AccU", "ISM", "retained: AccR", "ISM net kept", "SRK", "admissible",
-        "processor seconds", "chosen",
+        "method", "setting", "forgotten: AccU", "by other photos: AccU", "ISM", "quality", "sharpness",
+        "retained: AccR", "ISM net kept", "SRK by other photos", "admissible", "processor seconds", "chosen",
+    )  # fmt: skip
+    places = (
+        ("forget", "acc"), (OTHERS, "acc"), (OTHERS, "ism"), ("forget", "quality"), ("forget", "sharpness"),
+        ("retain", "acc"),
     )  # fmt: skip
     lines = []
     for method, grid in config.methods.items():
@@ -214,15 +231,15 @@ def settings(config: DiffusionBenchmark, results: Results, data: str) -> list[Ta
                 mark = f"{mark} failed: {content['failed'][0]}".strip()
             named = (_title(method), label(setting, grid))
             if not content["numbers"]:
-                lines.append((*named, *[NOTHING] * 7, mark))
+                lines.append((*named, *[NOTHING] * 10, mark))
                 continue
             numbers = content["numbers"]
             lines.append(
                 (
                     *named,
-                    *(_value(numbers, *place) for place in (("forget", "acc"), ("forget", "ism"), ("retain", "acc"))),
+                    *(_value(numbers, *place) for place in places),
                     _share(content),
-                    plain(content["summary"]["srk"]),
+                    plain(content["summary"]["srk_others"]),
                     "yes" if content["admissible"] else "no",
                     plain(content["cost"]["processor_seconds"], 1),
                     mark,
