@@ -71,8 +71,8 @@ class Array:
     """Stands for a numpy array or scalar: its type, shape and bytes, of which nothing is checked before they are
     asked for."""
 
-    def __init__(self, data: Any = b"", dtype: Any = None, shape: Any = ()) -> None:
-        self.data, self.dtype, self.shape, self.fortran = data, dtype, shape, False
+    def __init__(self, data: Any = b"", dtype: Any = None, shape: Any = (), order: Any = "C") -> None:
+        self.data, self.dtype, self.shape, self.fortran = data, dtype, shape, order == "F"
 
     def set(self, state: tuple[Any, ...]) -> None:
         """Take (version, shape, dtype, Fortran order?, bytes)."""
@@ -98,10 +98,11 @@ NUMPY: Known = {
     "numpy.ndarray": None,
     "numpy.dtype": Dtype,
     "_codecs.encode": latin1,
+    "__builtin__.bytes": lambda: b"",  # how protocol 2 and below write empty bytes
     **{f"numpy.{core}.multiarray._reconstruct": lambda *_: Array() for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": lambda dtype, data: Array(data, dtype) for core in ("core", "_core")},
     **{
-        f"numpy.{core}.numeric._frombuffer": lambda data, dtype, shape, *_: Array(data, dtype, shape)
+        f"numpy.{core}.numeric._frombuffer": lambda data, dtype, shape, order: Array(data, dtype, shape, order)
         for core in ("core", "_core")
     },
 }
