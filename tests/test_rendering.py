@@ -202,6 +202,22 @@ def test_the_same_numbers_give_the_same_bytes(studio: Studio, data: Path) -> Non
 
 
 @pytest.mark.real
+def test_views_are_of_the_same_moment(studio: Studio) -> None:
+    """The photo is what it is without views; the first view has its camera, all have its face and plain grey behind."""
+    ((plain, _),) = studio.photos(2, [1], 96)
+    (photo, *views) = studio.photos(2, [1], 96, views=3)
+    assert photo[0] == plain and [record.photo for _, record in (photo, *views)] == [4, 5, 6, 7]
+    assert all(record.expression == photo[1].expression and record.light == photo[1].light for _, record in views)
+    same = [bool((record.camera == photo[1].camera).all()) for _, record in views]
+    assert same == [True, False, False]
+    pixels = [np.asarray(Image.open(io.BytesIO(jpeg))).astype(int) for jpeg, _ in (photo, *views)]
+    corners = np.stack([picture[:4, :4] for picture in pixels[1:]])
+    assert np.abs(corners - corners.mean()).max() < 4
+    middle = np.s_[30:66, 30:66]
+    assert np.abs(pixels[0][middle] - pixels[1][middle]).mean() < 6 < np.abs(pixels[1] - pixels[2])[middle].mean()
+
+
+@pytest.mark.real
 def test_the_head_has_no_holes(studio: Studio) -> None:
     """Seen from anywhere, every pixel within the head's outline shows the head."""
     from scipy.ndimage import binary_fill_holes

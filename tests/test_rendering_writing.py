@@ -48,8 +48,17 @@ def test_ranges():
             numbers(wrong, "--people")
 
 
+def test_views_follow_their_photo():
+    assert Order(people=(0,), photos=(0, 2), views=2).numbers == (0, 1, 2, 6, 7, 8)
+    assert Order(people=(0,), photos=(0, 2)).numbers == (0, 2)
+
+
 def test_settings_have_ranges(tmp_path: Path):
-    for wrong, said in (({"size": 16}, "--size: found 16"), ({"seed": -1}, "--seed: found -1")):
+    for wrong, said in (
+        ({"size": 16}, "--size: found 16"),
+        ({"seed": -1}, "--seed: found -1"),
+        ({"views": -1}, "--views"),
+    ):
         with pytest.raises(EffaceError, match=said):
             Order(people=(0,), photos=(0,), **wrong)
     with pytest.raises(EffaceError, match="--processes: found 0, expected at least 1"):

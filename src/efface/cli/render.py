@@ -19,6 +19,9 @@ def render(
     format: Annotated[Format, typer.Option(help="folder, shards (webdataset) or pack (one tar, one safetensors).")] = (
         "folder"
     ),
+    views: Annotated[
+        int, typer.Option(help="Times that each photo's moment is seen again, mostly by other cameras, before grey.")
+    ] = 0,
     processes: Annotated[int | None, typer.Option(help="Processes that render [one for each core].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue what was stopped.")] = False,
 ) -> None:
@@ -32,6 +35,7 @@ def render(
         size=size,
         seed=seed,
         format=format,
+        views=views,
     )
     terminal = Terminal()
     try:

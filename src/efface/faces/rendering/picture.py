@@ -54,9 +54,18 @@ def _enlarge(grid, out):
                 out[r, c, d] = total
 
 
-def develop(colour: np.ndarray, index: np.ndarray, shot: Shot, size: int) -> np.ndarray:
-    """Linear RGB [s·size, s·size, 3] -> the photo uint8 [size, size, 3]: automatic exposure on the head (three fifths
-    of the way, so that dark skin stays darker), lens blur, tone curve, sRGB, noise."""
+def exposure(colour: np.ndarray, index: np.ndarray, shot: Shot) -> float:
+    """Gain of an automatic exposure on the head: three fifths of the way, so that dark skin stays darker. colour:
+    linear RGB [side, side, 3]; index: the head's triangle at each place, negative where there is none."""
+    middle = np.s_[len(colour) // 4 : 3 * len(colour) // 4]
+    face = colour[middle, middle][index[middle, middle] >= 0]
+    usual = float(np.exp(np.log(face.mean(1, dtype=np.float64) + 0.01).mean())) if len(face) else 0.2
+    return 1.15 * shot.exposure * (0.20 / usual) ** 0.62
+
+
+def develop(colour: np.ndarray, gain: float, shot: Shot, size: int) -> np.ndarray:
+    """Linear RGB [s·size, s·size, 3] -> the photo uint8 [size, size, 3]: exposure, lens blur, tone curve, sRGB,
+    noise."""
     samples = len(colour) // size
     small = np.empty((size, size, 3), np.float32)
     spread = np.hypot(0.42, shot.blur * size / 128) * samples
@@ -64,10 +73,6 @@ def develop(colour: np.ndarray, index: np.ndarray, shot: Shot, size: int) -> np.
     at = np.arange(-reach, reach + samples) - (samples - 1) / 2
     kernel = np.exp(-0.5 * (at / spread) ** 2)
     _shrink(colour, (kernel / kernel.sum()).astype(np.float32), reach, samples, small)
-    middle = np.s_[len(colour) // 4 : 3 * len(colour) // 4]
-    face = colour[middle, middle][index[middle, middle] >= 0]
-    usual = float(np.exp(np.log(face.mean(1, dtype=np.float64) + 0.01).mean())) if len(face) else 0.2
-    gain = 1.15 * shot.exposure * (0.20 / usual) ** 0.62
     rng = np.random.default_rng(shot.backdrop + 1)
     grain = rng.standard_normal(small.shape, np.float32)
     grain[1:, 1:] += 0.5 * grain[:-1, :-1]

@@ -1,6 +1,6 @@
 """What varies from photo to photo: pose, expression, gaze, light, lens and the quality of the picture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -100,6 +100,16 @@ def draw_shot(rng: np.random.Generator, names: tuple[str, ...], glasses: float) 
         noise=float(rng.gamma(1.6, 0.9)),
         quality=int(rng.integers(78, 95)),
     )
+
+
+def other_view(rng: np.random.Generator, shot: Shot, same: bool) -> Shot:
+    """The moment of a photo as a still camera without noise sees it from somewhere else, or from where the photo was
+    taken."""
+    clean = replace(shot, blur=0.0, noise=0.0, quality=92)
+    if same:
+        return clean
+    yaw, pitch, roll = rng.uniform(-50, 50), np.clip(rng.normal(0, 9), -25, 25), np.clip(rng.normal(0, 5), -15, 15)
+    return replace(clean, yaw=float(np.radians(yaw)), pitch=float(np.radians(pitch)), roll=float(np.radians(roll)))
 
 
 def _gaze(rng: np.random.Generator, yaw: float, pitch: float) -> tuple[float, float]:

@@ -14,13 +14,15 @@ from efface.faces.rendering.body import EYES, FRAME, Body, Shadow
 from efface.faces.rendering.camera import Camera
 from efface.faces.rendering.heads import Heads
 from efface.faces.rendering.person import Person, draw_person
-from efface.faces.rendering.picture import backdrop, develop
+from efface.faces.rendering.picture import backdrop, develop, exposure
 from efface.faces.rendering.record import PhotoRecord
-from efface.faces.rendering.shot import Shot, draw_shot
+from efface.faces.rendering.shot import Shot, draw_shot, other_view
 from efface.faces.rendering.skin import Zones
 
 SAMPLES = 2
 """Samples per pixel and axis."""
+GREY = 0.35
+"""Linear brightness of the plain backdrop in the picture."""
 SHADOW = 176
 """Side of the shadow map."""
 
@@ -45,18 +47,27 @@ class Studio:
         rng = np.random.default_rng([self.seed, number, photo + 1])
         return draw_shot(rng, self.body.heads.expressions, person.glasses.wearing)
 
-    def photos(self, person: int, photos: Iterable[int], size: int = 128) -> Iterator[tuple[bytes, PhotoRecord]]:
+    def photos(
+        self, person: int, photos: Iterable[int], size: int = 128, views: int = 0
+    ) -> Iterator[tuple[bytes, PhotoRecord]]:
         """JPEG bytes and record of each of the person's photos. The same (seed, person, photo, size) give the same
-        bytes, whatever else was rendered before."""
+        bytes, whatever else was rendered before.
+
+        views: after each photo the same moment again, so many times, in front of a plain grey: the first time by the
+        photo's own camera, then by others. A photo's number is then (1 + views) times what it is without them.
+        """
         who = self.person(person)
         model = Model.of(self.body, self.zones, who)
         for number in photos:
             shot = self.shot(person, number, who)
             points = model.posed(shot)
-            pixels = render(model, points, shot, size)
-            file = io.BytesIO()
-            Image.fromarray(pixels).save(file, "JPEG", quality=shot.quality, subsampling=2, optimize=True)
-            yield file.getvalue(), _record(model, points, shot, f"person-{person:03d}", number, size)
+            pixels, gain = render(model, points, shot, size)
+            first, name = number * (1 + views), f"person-{person:03d}"
+            yield _jpeg(pixels, shot), _record(model, points, shot, name, first, size)
+            for view in range(views):
+                seen = other_view(np.random.default_rng([self.seed, person, number + 1, view]), shot, view == 0)
+                pixels, _ = render(model, points, seen, size, gain)
+                yield _jpeg(pixels, seen), _record(model, points, seen, name, first + 1 + view, size)
 
 
 @dataclass(frozen=True)
@@ -109,8 +120,11 @@ class Model:
         return np.array([[*_ball_centre(self.neutral[a:b]), *forward, *rest] for a, b in EYES], np.float32)
 
 
-def render(model: Model, points: np.ndarray, shot: Shot, size: int) -> np.ndarray:
-    """One photo, uint8 [size, size, 3] RGB. points: the posed vertices."""
+def render(
+    model: Model, points: np.ndarray, shot: Shot, size: int, gain: float | None = None
+) -> tuple[np.ndarray, float]:
+    """One photo, uint8 [size, size, 3] RGB, and its exposure. points: the posed vertices. gain: the exposure of another
+    photo of the same moment; the backdrop is then a plain grey."""
     body, side = model.body, size * SAMPLES
     triangles, part, texels = body.triangles, body.part, body.texels
     canonical, occlusion = body.heads.base, body.occlusion
@@ -136,7 +150,7 @@ def render(model: Model, points: np.ndarray, shot: Shot, size: int) -> np.ndarra
     strands.cast(model.strands, hairs, shadow.matrix, shadow.height)
     lights = np.stack([shot.key[0], shot.fill[0]]).astype(np.float32)
     strengths = np.stack([shot.key[1], shot.fill[1]]).astype(np.float32)
-    colour = backdrop(shot, side)
+    colour = backdrop(shot, side) if gain is None else np.full((side, side, 3), GREY / gain, np.float32)
     frame = np.asarray(model.person.glasses.colour, np.float32)
     shading.shade(
         index, weights, triangles, part, texels, points, facing, canonical, occlusion, model.texture, model.eyes(shot),
@@ -147,7 +161,14 @@ def render(model: Model, points: np.ndarray, shot: Shot, size: int) -> np.ndarra
     strands.draw(
         model.strands, hairs, view, lights, strengths, shot.ambient, shadow.matrix, shadow.height, depth, colour
     )
-    return develop(colour, index, shot, size)
+    gain = exposure(colour, index, shot) if gain is None else gain
+    return develop(colour, gain, shot, size), gain
+
+
+def _jpeg(pixels: np.ndarray, shot: Shot) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=shot.quality, subsampling=2, optimize=True)
+    return file.getvalue()
 
 
 def _record(model: Model, points: np.ndarray, shot: Shot, name: str, photo: int, size: int) -> PhotoRecord:

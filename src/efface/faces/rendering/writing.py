@@ -50,12 +50,22 @@ class Order:
     seed: int = 0
     """The population."""
     format: Format = "folder"
+    views: int = 0
+    """Times that the moment of each photo is seen again in front of a plain grey (`Studio.photos`)."""
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of each person's files, ascending."""
+        each = 1 + self.views
+        return tuple(each * photo + view for photo in self.photos for view in range(each))
 
     def __post_init__(self) -> None:
         if not 32 <= self.size <= 1024:
             raise EffaceError(f"--size: found {self.size}, expected 32 to 1024 pixels")
         if not 0 <= self.seed < 2**63:
             raise EffaceError(f"--seed: found {self.seed}, expected 0 to 2^63 - 1")
+        if not 0 <= self.views <= 16:
+            raise EffaceError(f"--views: found {self.views}, expected 0 to 16")
         if self.format not in get_args(Format):
             raise EffaceError(f"--format: found {self.format!r}, expected one of: {', '.join(get_args(Format))}")
 
@@ -114,7 +124,7 @@ def render(order: Order, heads: Path, out: Path, processes: int, resume: bool, w
         store = _Store(folder, order, model)
         done = store.done()
         todo = [person for person in order.people if person not in done]
-        each, began = len(order.photos), time.perf_counter()
+        each, began = len(order.numbers), time.perf_counter()
         with watcher.track("rendering photos", each * len(order.people)) as tick:
             tick(each * len(done))
             for person, photos in _rendered(order, model, todo, processes):
@@ -136,6 +146,7 @@ def settings(order: Order, heads: Heads) -> str:
         "size": order.size,
         "seed": order.seed,
         "format": order.format,
+        **({"views": order.views} if order.views else {}),
         "heads": heads.digest,
         "versions": {"efface": efface.__version__}
         | {name: importlib.metadata.version(name) for name in ("numba", "numpy", "pillow")},
@@ -208,7 +219,7 @@ def _work(connection: Connection, order: Order, heads: Heads) -> None:
                 from efface.faces.rendering.studio import Studio
 
                 studio = Studio(heads, order.seed)
-            rendered = studio.photos(person, order.photos, order.size)
+            rendered = studio.photos(person, order.photos, order.size, order.views)
             reply = person, [(picture, records.to_line(record)) for picture, record in rendered], ""
         except Exception:
             reply = person, [], traceback.format_exc()
@@ -246,7 +257,7 @@ class _Store:
         """Write one person."""
         path = self.folder.path / name_of(person)
         path.mkdir(exist_ok=True)
-        for number, (picture, _) in zip(self.order.photos, photos, strict=True):
+        for number, (picture, _) in zip(self.order.numbers, photos, strict=True):
             (path / f"{number:02d}.jpg").write_bytes(picture)
         lines = self._lines(person)
         lines.parent.mkdir(exist_ok=True)
@@ -287,7 +298,7 @@ class _Store:
         """(name, JPEG bytes, line) of people's photos."""
         for person in people:
             lines = self._lines(person).read_text(encoding="utf-8").splitlines()
-            for photo, line in zip(self.order.photos, lines, strict=True):
+            for photo, line in zip(self.order.numbers, lines, strict=True):
                 name = f"{name_of(person)}/{photo:02d}.jpg"
                 yield name, (self.folder.path / name).read_bytes(), line
 
