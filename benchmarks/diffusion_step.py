@@ -5,20 +5,21 @@
 
 The naive step passes the network five times (teacher: forgotten, anchor, retained; student: forgotten, retained), with
 a gradient by every parameter and diffusers' default attention. Both train the same parameters of the same weights on
-the same batch with AdamW; the two take turns, and seconds are medians of processor time. Peak memory is that of a
-process of its own for either, above what it held before (Linux only). Weights are random, as time does not depend on
-them, and the student's are other than the teacher's, so that both losses say something. One thread, freed memory kept
-(docs/speed.md), float32; bf16 as a third row.
+the same batch with AdamW. They take turns, and seconds are medians of processor time; at full size each takes two
+steps, and the second one's is given. Losses are the first step's; peak memory is that of a process of its own for
+either, above what it held before (Linux only). Weights are random, as time does not depend on them, and the student's
+are other than the teacher's, so that both losses say something. One thread, freed memory kept (docs/speed.md), float32;
+bf16 as a third row.
 """
 
 import argparse
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -137,17 +138,27 @@ STEPS: dict[str, Callable[[DiffusionTarget, Size], Step]] = {
 }
 
 
-def peak(name: str, size: Size) -> tuple[float, float]:
-    """(MB that two steps need above what the process held before, seconds of the second), in this process alone."""
+class Measured(NamedTuple):
+    """What two steps of a kind show in a process of their own."""
+
+    losses: tuple[float, float]
+    """Of the first."""
+    seconds: float
+    """Processor time of the second."""
+    peak: float
+    """MB that both need above what the process held before."""
+
+
+def measured(name: str, size: Size) -> Measured:
+    """A kind of step, in this process alone."""
     torch.set_num_threads(1)
     target = target_of(size)
     before = highest_memory()
     step = STEPS[name](target, size)
-    step()
+    losses = step()
     began = time.process_time()
     step()
-    seconds = time.process_time() - began
-    return highest_memory() - before, seconds
+    return Measured(losses, time.process_time() - began, highest_memory() - before)
 
 
 def highest_memory() -> float:
@@ -156,26 +167,39 @@ def highest_memory() -> float:
     return int(line.split()[1]) / 1024
 
 
-def alone(name: str, size: Size) -> tuple[float, float]:
-    """`peak`, in a new process."""
+def alone(name: str, size: Size) -> Measured:
+    """`measured`, in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(peak, (name, size))
+        return pool.apply(measured, (name, size))
 
 
-def interleaved(size: Size, repetitions: int) -> tuple[dict[str, list[float]], dict[str, tuple[float, float]]]:
-    """(seconds of each step, its first losses), all in one process, in turns; the first does not count."""
+def interleaved(size: Size, repetitions: int) -> dict[str, float]:
+    """Median seconds of each step, all in one process, in turns; the first of each does not count."""
     target = target_of(size)
     steps = {name: make(target, size) for name, make in STEPS.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    losses: dict[str, tuple[float, float]] = {}
     for i in range(repetitions + 1):
         for name, step in steps.items():
             began = time.process_time()
-            found = step()
-            losses.setdefault(name, found)
+            step()
             if i:
                 seconds[name].append(time.process_time() - began)
-    return seconds, losses
+    return {name: median(found) for name, found in seconds.items()}
+
+
+def table(size: Size, seconds: Mapping[str, float]) -> Iterator[str]:
+    """Its lines, each when it is known. seconds: of the steps that were timed better than by `measured`."""
+    yield f"{size.forgotten} forgotten and {size.retained} retained rows"
+    yield "| step | seconds | of naive | peak memory, MB | L_f | L_p |\n|---|---|---|---|---|---|"
+    found: dict[str, Measured] = {}
+    for name in STEPS:
+        found[name] = alone(name, size)
+        took, naively = (seconds.get(step, found[step].seconds) for step in (name, "naive"))
+        forget, retain = found[name].losses
+        cells = f"{took:.2f} | {took / naively:.2f} | {found[name].peak:.0f} | {forget:.6f} | {retain:.6f}"
+        yield f"| {name} | {cells} |"
+    gap = max(abs(a - b) / b for a, b in zip(found["PIU"].losses, found["naive"].losses, strict=True))
+    yield f"losses of PIU and naive differ by {gap:.1e} of their size"
 
 
 def main() -> None:
@@ -184,22 +208,8 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=9)
     parser.add_argument("--full-size", action="store_true")
     given = parser.parse_args()
-    size = FULL if given.full_size else SMALL
-    print(f"{size.forgotten} forgotten and {size.retained} retained rows", flush=True)
-    if given.full_size:
-        print("| step | seconds | peak memory, MB |\n|---|---|---|", flush=True)
-        for name in STEPS:
-            mb, seconds = alone(name, size)
-            print(f"| {name} | {seconds:.1f} | {mb:.0f} |", flush=True)
-        return
-    seconds, losses = interleaved(size, given.repetitions)
-    print("| step | seconds | of naive | peak memory, MB | L_f | L_p |\n|---|---|---|---|---|---|", flush=True)
-    for name in STEPS:
-        second, forget, retain = median(seconds[name]), *losses[name]
-        cells = f"{second:.2f} | {second / median(seconds['naive']):.2f} | {alone(name, size)[0]:.0f}"
-        print(f"| {name} | {cells} | {forget:.6f} | {retain:.6f} |", flush=True)
-    gap = max(abs(a - b) / b for a, b in zip(losses["PIU"], losses["naive"], strict=True))
-    print(f"losses of PIU and naive differ by {gap:.1e} of their size", flush=True)
+    for line in table(FULL, {}) if given.full_size else table(SMALL, interleaved(SMALL, given.repetitions)):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """PIU against its formulas written out, row by row, on a tiny model; the pass that teacher and student share."""
 
+import importlib
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from efface.methods.conditions import DrawRequest
 from efface.methods.diffusion.piu import Piu, beyond_anchor, mixture
 from efface.methods.scopes import SURGICAL, block_of, cross_attention_layers, scope_names, train_only
 from efface.methods.teaching import Lesson
+from efface.models.diffusion.shipped import unet_config
 from efface.models.unet_tail import SharedStart, blocks_before
 from efface.targets.diffusion import DiffusionTarget
 from efface.testing.tiny_diffusion import tiny_request as request_of
@@ -329,3 +333,18 @@ def test_decoupled_attention_is_learned_too(tmp_path, generator, lora):
     for name, one, other in zip(names, gradients, torch.autograd.grad(whole.square().sum(), trained), strict=True):
         assert float((one - other).norm()) < 5e-3 * float(other.norm()) + 1e-6, name
         assert name not in halves or float(one.abs().max()) > 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_the_benchmark_of_a_step_shows_equal_losses(monkeypatch):
+    """The table of the full size, on a small network: a process for each row, Linux only."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    step = importlib.import_module("benchmarks.diffusion_step")
+    monkeypatch.delitem(step.STEPS, "PIU, bf16")
+    size = step.Size(unet_config((16, 16, 16, 16), 4, 8, 16), (4, 16), 2, 2)
+    _, _, *lines, said = step.table(size, {"PIU": 3.5})
+    naive, ours = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    assert naive[0::2][:2] == ["naive", "1.00"] and ours[:2] == ["PIU", "3.50"]
+    assert float(said.split()[-4]) < 1e-4
+    for one, other in zip(naive[4:], ours[4:], strict=True):
+        assert 0 < float(one) == pytest.approx(float(other), rel=1e-2)  # of which six decimals are shown
