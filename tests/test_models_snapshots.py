@@ -441,7 +441,7 @@ def test_what_claims_to_be_huge_takes_neither_memory_nor_time(tmp_path):
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 0, ran.stderr
     megabytes, seconds = ran.stdout.splitlines()[-1].split()
-    assert "read" not in ran.stdout and int(megabytes) < 50 and float(seconds) < 20
+    assert "read" not in ran.stdout and int(megabytes) < 50 and float(seconds) < 60, ran.stdout
 
 
 PICKLES = [dumped(snapshot(make()[0]), protocol) for make in (stylegan2, eg3d) for protocol in (2, 4)]
