@@ -183,6 +183,7 @@ def other(class_name: str, *names: str) -> Part:
         ({"G": stylegan2()[0], "D": None}, "a dict with G, D in it, expected a snapshot"),
         ({"G_ema": None}, "a dict with G_ema in it, G_ema being no network"),
         ({"a\nb": torch.zeros(2)}, r"a dict with a\\nb in it"),
+        ({"a" * 5000: 1, 10**5000: 2}, r"a dict with a+\.\.\., \? in it"),
         ({}, "a dict with nothing in it"),
         ([1, 2], "a value of type list"),
         (b"", "an empty file"),

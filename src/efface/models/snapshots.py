@@ -89,7 +89,7 @@ def read(path: Path) -> Snapshot:
         tensors = {name: tensor for name, tensor, _ in entries}
         network = next((network for network, names in NAMES.items() if all(n in tensors for n in names)), None)
         if network is None:
-            few = ", ".join(list(tensors)[:3]) or "none"
+            few = ", ".join(map(shown, list(tensors)[:3])) or "none"
             raise EffaceError(
                 f"{path}: found {NETWORK} of class {shown(generator.name)} with tensors {few}, ..., expected StyleGAN2 "
                 "(mapping.fc0.weight, synthesis.b4.const, ...) or EG3D (the same under backbone., decoder.*, ...)"
@@ -129,7 +129,7 @@ def _kind(content: Any) -> str:
         return f"an object of class {shown(content.name)}"
     if not isinstance(content, dict):
         return f"a value of type {type(content).__name__}"
-    keys = ", ".join(shown(_text(key)) for key in list(content)[:5])
+    keys = ", ".join(shown(key) if isinstance(key, str) else "?" for key in list(content)[:5])
     return f"a dict with {keys or 'nothing'} in it" + (f", {NETWORK} being no network" if NETWORK in content else "")
 
 
