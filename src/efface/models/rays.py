@@ -31,8 +31,8 @@ def camera(
 ) -> Tensor:
     """Cameras float32 [n, 25] on a sphere around the origin, looking at the pivot.
 
-    yaw, pitch: radians, numbers or float [n], less than π/2 either way; yaw > 0 shows the picture's left half of the
-    face turned to us (the camera stands on the −x side), pitch > 0 stands below. field: of view, degrees. Raises
+    yaw, pitch: radians, numbers or float [n], less than π/2 either way. At yaw > 0 the camera stands on the +x side,
+    where the person's left ear is; at pitch > 0 it stands below the face, as published. field: of view, degrees. Raises
     EffaceError where a number is out of range.
     """
     yaws, pitches = torch.broadcast_tensors(*(torch.as_tensor(v, dtype=torch.float32).view(-1) for v in (yaw, pitch)))

@@ -4,7 +4,7 @@ connections) with the layers that EG3D's networks are made of too.
 State-dict names and numbers are those of the official stylegan2-ada-pytorch. Maps are [n, channels, height, width].
 Where the paper multiplies the weights of a convolution by each picture's style, the maps are multiplied before and the
 results after it, which is the same and needs no convolution in groups; a single picture with maps larger than the
-weights is the exception (measured: benchmarks/generators.py).
+weights is the exception (`python -m benchmarks.generators` measures it).
 """
 
 import math
@@ -67,12 +67,12 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor, c: Tensor | None = None, truncation: float = 1.0, cutoff: int | None = None) -> Tensor:
         check_shape("z", z, "n", self.z_dim)
-        x = _normalised(z)
+        x = normalised(z)
         if self.c_dim:
             if c is None:
                 raise EffaceError(f"found no c, expected [{len(z)}, {self.c_dim}]: the generator is conditioned on it")
             check_shape("c", c, len(z), self.c_dim)
-            x = torch.cat([x, _normalised(self.embed(c))], 1)
+            x = torch.cat([x, normalised(self.embed(c))], 1)
         for i in range(self.layers):
             x = self.get_submodule(f"fc{i}")(x)
         w = x.unsqueeze(1).repeat(1, self.count, 1)
@@ -110,7 +110,7 @@ class SynthesisLayer(nn.Module):
         if noise != "none":
             added = added + self._noise(len(x), noise, generator) * (self.noise_strength * GAIN)
         limit = None if self.clamp is None else self.clamp * GAIN
-        return _clamped(F.leaky_relu(x + added, 0.2, inplace=True), limit)
+        return _clamped(F.leaky_relu(x.add_(added), 0.2, inplace=True), limit)
 
     def _noise(self, count: int, noise: Noise, generator: torch.Generator | None) -> Tensor:
         if noise == "const":
@@ -133,7 +133,9 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w) / math.sqrt(self.weight.shape[1])
-        return _clamped(modulated(x, self.weight, style, demodulate=False) + self.bias.view(-1, 1, 1), self.clamp)
+        weights = self.weight.flatten(1) * style.unsqueeze(1)  # [n, colours, inputs]: 1×1 needs no convolution
+        found = torch.baddbmm(self.bias.view(1, -1, 1), weights, x.flatten(2))
+        return _clamped(found.unflatten(2, x.shape[2:]), self.clamp)
 
 
 class Block(nn.Module):
@@ -238,6 +240,11 @@ class Generator(nn.Module):
         clamp: float | None = 256.0,
     ) -> None:
         super().__init__()
+        self.sizes = {
+            "resolution": resolution, "z_dim": z_dim, "c_dim": c_dim, "w_dim": w_dim, "layers": layers,
+            "colours": colours, "channel_base": channel_base, "channel_max": channel_max, "clamp": clamp,
+        }  # fmt: skip
+        """What it was made with."""
         self.synthesis = Synthesis(w_dim, resolution, colours, channel_base, channel_max, clamp)
         self.mapping = Mapping(z_dim, c_dim, w_dim, self.synthesis.count, layers)
 
@@ -253,28 +260,17 @@ class Generator(nn.Module):
         return self.synthesis(self.mapping(z, c, truncation, cutoff), noise, generator)
 
 
-def modulated(
-    x: Tensor,
-    weight: Tensor,
-    style: Tensor,
-    *,
-    demodulate: bool = True,
-    gain: float = 1.0,
-    filter: Tensor | None = None,
-) -> Tensor:
-    """Convolution whose weights are scaled for each picture by its style (equations 1 and 3).
+def modulated(x: Tensor, weight: Tensor, style: Tensor, gain: float = 1.0, filter: Tensor | None = None) -> Tensor:
+    """Convolution whose weights are scaled for each picture by its style and divided by their norm (equations 1, 3).
 
-    x: [n, inputs, h, w]; weight: [outputs, inputs, k, k]; style: [n, inputs]. demodulate: divide each result by the
-    norm of the weights that made it. filter: [4, 4] of sum 1; doubles the side.
+    x: [n, inputs, h, w]; weight: [outputs, inputs, 3, 3]; style: [n, inputs]. gain: of the result. filter: [4, 4] of
+    sum 1; doubles the side.
     """
-    factors = None
-    if demodulate:  # √ of the sum over inputs and taps of (weight · style)²
-        factors = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt() * gain
+    # the norm is over inputs and taps: √ Σ (weight · style)²
+    factors = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt() * gain
     if len(x) == 1 and x[0, 0].numel() > weight[0].numel():  # scaling the weights is less to do
-        weight = weight * style.view(1, -1, 1, 1)
-        return _convolved(x, weight if factors is None else weight * factors.view(-1, 1, 1, 1), filter)
-    x = _convolved(x * style[:, :, None, None], weight, filter)
-    return x if factors is None else x * factors[:, :, None, None]
+        return _convolved(x, weight * style[:, :, None, None] * factors.view(-1, 1, 1, 1), filter)
+    return _convolved(x * style[:, :, None, None], weight, filter) * factors[:, :, None, None]
 
 
 def doubled(x: Tensor, filter: Tensor) -> Tensor:
@@ -296,6 +292,11 @@ def low_pass() -> Tensor:
     return taps.outer(taps) / taps.sum() ** 2
 
 
+def normalised(x: Tensor) -> Tensor:
+    """Vectors [n, d] of mean square 1."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
 def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
     """Raise EffaceError where a tensor has another shape; a word in `expected` stands for any length."""
     shape = list(tensor.shape)
@@ -305,7 +306,7 @@ def check_shape(name: str, tensor: Tensor, *expected: int | str) -> None:
 
 def _convolved(x: Tensor, weight: Tensor, filter: Tensor | None) -> Tensor:
     if filter is None:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        return F.conv2d(x, weight, padding=1)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [n, outputs, 2h + 1, 2w + 1]
     channels = x.shape[1]
     return F.conv2d(x, _each(filter * 4, channels), padding=1, groups=channels)
@@ -315,9 +316,7 @@ def _each(filter: Tensor, channels: int) -> Tensor:
     return filter.expand(channels, 1, -1, -1)
 
 
-def _normalised(x: Tensor) -> Tensor:
-    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-
-
 def _clamped(x: Tensor, limit: float | None) -> Tensor:
-    return x if limit is None else x.clamp(-limit, limit)
+    if limit is None:
+        return x
+    return x.clamp(-limit, limit) if torch.is_grad_enabled() else x.clamp_(-limit, limit)

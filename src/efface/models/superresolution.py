@@ -41,7 +41,8 @@ class SuperResolution(nn.Module):
     ) -> Tensor:
         """w: [n, w_dim], the same for all layers."""
         if features.shape[-1] != self.start:
-            features = F.interpolate(features, (self.start, self.start), mode="bilinear", antialias=True)
+            shrinks = features.shape[-1] > self.start  # where it enlarges, anti-aliasing changes nothing but takes time
+            features = F.interpolate(features, (self.start, self.start), mode="bilinear", antialias=shrinks)
         rows = w.unsqueeze(1).expand(-1, 3, -1)
         x, picture = self.block0(features, features[:, :3], rows, noise, generator)
         return self.block1(x, picture, rows, noise, generator)[1]

@@ -189,7 +189,7 @@ def _limits(origins: Tensor, directions: Tensor, rendering: Rendering) -> tuple[
     if rendering.near is not None and rendering.far is not None:
         return rendering.near, rendering.far
     near, far = box_limits(origins, directions, rendering.box)
-    missed = far <= near  # such a ray is followed as far as it is nearest to the middle; it meets nothing there
+    missed = far <= near  # such a ray is followed where it is nearest to the middle
     middle = -(origins * directions).sum(-1, keepdim=True)
     return near.where(~missed, middle - rendering.box / 2), far.where(~missed, middle + rendering.box / 2)
 
