@@ -44,7 +44,8 @@ def folded(planes: Tensor) -> Tensor:
 
 
 def look_up(planes: Tensor, points: Tensor, box: float) -> Tensor:
-    """Mean features [n, channels, m] of points [n, m, 3] on folded planes, bilinear; 0 outside the box."""
+    """Mean features [n, channels, m] of points [n, m, 3] on folded planes, bilinear; a plane
+    gives 0 where a point lies beside it."""
     places = points * (2 / box)
     places = torch.stack([places[..., :2], places[..., ::2]], 1).flatten(0, 1).unsqueeze(1)
     found = F.grid_sample(planes, places, mode="bilinear", padding_mode="zeros", align_corners=False)
