@@ -12,6 +12,7 @@ from torch import nn
 
 from diffusion_models import tiny_request, tiny_target
 from efface.errors import EffaceError
+from efface.methods import importance
 from efface.methods.conditions import DrawRequest
 from efface.methods.diffusion.concept_ablation import anchor_latents
 from efface.methods.diffusion.erasediff import Erasediff, ahead
@@ -418,6 +419,22 @@ def test_the_largest_of_several_tensors():
     assert parameter.grad is not None and parameter.grad.tolist() == [2, 0]
     (2 * parameter).sum().backward()
     assert parameter.grad.tolist() == [4, 2]
+
+
+sizes_of_weights = st.lists(st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(sizes_of_weights, min_size=1, max_size=4).filter(any), st.floats(0.01, 1), st.integers(1, 7))
+def test_the_largest_are_those_of_a_sort(numbers, share, piece):
+    values = [torch.tensor(some, dtype=torch.float32) for some in numbers]
+    flat = torch.cat(values).abs()
+    wanted = torch.zeros(len(flat), dtype=torch.bool)
+    wanted[flat.argsort(descending=True, stable=True)[: max(1, round(share * len(flat)))]] = True
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(importance, "PIECE", piece)
+        found = largest(values, share)
+    assert [m.shape for m in found] == [v.shape for v in values] and torch.equal(torch.cat(found), wanted)
 
 
 def test_erasediff_looks_ahead_and_comes_back(target, rows):

@@ -101,7 +101,7 @@ def test_the_picture_is_a_png_of_as_many_bars():
 
 
 def test_the_verb_proposes_a_scope_and_writes_the_picture(tmp_path):
-    command = ["layers", "--tiny", "--set", "kind=diffusion", "--photos", "2", "--people", "3", "--draws", "1"]
+    command = ["layers", "--tiny", "--photos", "2", "--people", "3", "--draws", "1"]
     done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "bars.png")])
     assert done.exit_code == 0, done.output
     assert "proposed: --set method.scope=[" in done.output and "mid_block · 0" in done.output

@@ -34,11 +34,19 @@ def layers(
     from efface.report.layers import Row, picture, table
     from efface.run_diffusion import prepare
 
+    kind = [] if config else ["kind=diffusion"]
     loaded = configuration(
-        config, settings, tiny, model=model, weights=weights, faces=faces, detector=detector, seed=seed
+        config,
+        [*kind, *(settings or [])],
+        tiny,
+        model=model,
+        weights=weights,
+        faces=faces,
+        detector=detector,
+        seed=seed,
     )
     if not isinstance(loaded, DiffusionConfig):
-        raise EffaceError("model: found a recogniser, expected a diffusion model; see `efface models`")
+        raise EffaceError("model: found a recogniser, expected a diffusion model; name a file of kind: diffusion")
     terminal = Terminal()
     scene = prepare(loaded, terminal)
     with terminal.track("measuring layers", draws) as tick:

@@ -1,8 +1,9 @@
 """How much each weight matters to some photos, measured by gradients photo by photo, and training that only some of the
 weights take part in."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from efface.methods.seen import LastBlocks
 from efface.models.heads import MarginHead
+
+PIECE = 1 << 22
+"""Numbers that are counted at once."""
 
 
 def importance(
@@ -68,12 +72,48 @@ def of_outputs(part: LastBlocks, head: MarginHead, features: Tensor) -> list[Ten
 
 
 def largest(values: Sequence[Tensor], share: float) -> list[Tensor]:
-    """For each of the tensors one of its shape: 1 for the `share` of all their numbers with the largest size, at least
-    one number, 0 elsewhere. Of equal ones the first count."""
-    flat = torch.cat([value.flatten() for value in values]).abs()
-    mask = torch.zeros_like(flat)
-    mask[flat.argsort(descending=True, stable=True)[: max(1, round(share * len(flat)))]] = 1
-    return [m.view_as(v) for m, v in zip(mask.split([v.numel() for v in values]), values, strict=True)]
+    """For each of the tensors, float32, one of its shape, bool: True for the `share` of all their numbers with the
+    largest size, at least one number. Of equal ones the first count.
+
+    The bits of numbers that are not negative, read as an integer, rise with them: the smallest size that is marked is
+    found by two counts of 16 bits each, piece by piece, so that beside the masks nothing as long as the values is held.
+    """
+    count = max(1, round(share * sum(value.numel() for value in values)))
+    high = _last_marked((bits >> 16 for bits in _sizes(values)), count)
+    rest = count - high.above
+    low = _last_marked(((bits & 0xFFFF)[bits >> 16 == high.value] for bits in _sizes(values)), rest)
+    smallest, equal = high.value << 16 | low.value, rest - low.above
+    masks = [torch.empty_like(value, dtype=torch.bool, memory_format=torch.contiguous_format) for value in values]
+    pieces = (piece for mask in masks for piece in mask.view(-1).split(PIECE))
+    for piece, bits in zip(pieces, _sizes(values), strict=True):
+        ties = bits == smallest
+        ties &= ties.cumsum(0) <= equal
+        equal -= int(ties.sum())
+        torch.logical_or(bits > smallest, ties, out=piece)
+    return masks
+
+
+class _Marked(NamedTuple):
+    value: int
+    """The smallest of the marked ones."""
+    above: int
+    """How many are larger."""
+
+
+def _last_marked(pieces: Iterable[Tensor], count: int) -> _Marked:
+    """Of the `count` largest of integers 0 … 65535."""
+    numbers = sum((piece.bincount(minlength=1 << 16).cpu() for piece in pieces), torch.zeros(1 << 16, dtype=torch.long))
+    reached = numbers.flip(0).cumsum(0)  # from the largest down
+    place = int((reached < count).sum())
+    value = len(numbers) - 1 - place
+    return _Marked(value, int(reached[place] - numbers[value]))
+
+
+def _sizes(values: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The bits of the sizes as int32, at most `PIECE` of them at a time, in order."""
+    for value in values:
+        for piece in value.flatten().split(PIECE):
+            yield piece.float().abs().view(torch.int32)
 
 
 @contextmanager
