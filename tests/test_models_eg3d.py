@@ -1,5 +1,7 @@
 """The EG3D generator and its parts: published names and numbers, and every part against a slow formula."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -424,6 +426,36 @@ def test_further_samples_lie_where_the_rays_stop():
     assert torch.equal(more, more.sort(-1).values) and not torch.equal(more[..., :1].expand_as(more), more)
 
 
+def test_further_samples_are_at_even_quantiles_of_smoothed_weights():
+    generator = torch.Generator().manual_seed(0)
+    depths = torch.rand(1, 3, 9, generator=generator).sort(-1).values + 1
+    weights = torch.rand(1, 3, 8, generator=generator)
+    found = volume.importance(depths, weights, 4)
+    for m in range(3):
+        raw = [0.0, *weights[0, m].tolist(), 0.0]
+        larger = [max(a, b) for a, b in itertools.pairwise(raw)]
+        smooth = torch.tensor([(a + b) / 2 + 0.01 for a, b in itertools.pairwise(larger)])
+        middles = (depths[0, m, 1:] + depths[0, m, :-1]) / 2
+        slow = volume.quantiles(middles[:7], smooth[1:-1], torch.tensor([0.125, 0.375, 0.625, 0.875]))
+        assert torch.allclose(found[0, m], slow, atol=1e-6)
+
+
+def test_rays_are_rendered_from_even_and_further_samples_together():
+    network = tiny()
+    w, cameras = drawn(network)
+    planes = network.planes(w)
+    origins, directions = rays.rays(cameras, 8)
+    depths, _, more = sampled(network, planes, origins, directions)
+    depths = torch.cat([depths, more], -1)
+    assert depths.shape == (3, 64, 11)
+    points = origins.unsqueeze(2) + directions.unsqueeze(2) * depths.unsqueeze(-1)
+    density, colours = network.densities(planes, points.flatten(1, 2))
+    seen, depth, stopped = volume.composite(depths, density.view_as(depths), [colours.unflatten(-1, (64, 11))])
+    found = network.features(planes, cameras)
+    for slow, fast in zip((seen, depth, stopped), found, strict=True):
+        assert torch.allclose(slow.flatten(), fast.flatten(), atol=1e-5)
+
+
 def test_samples_are_the_middles_of_their_strata_or_drawn_from_them():
     like = torch.zeros(2, 30, 3)
     middles = volume.stratified(1.0, 3.0, like, 5)
@@ -555,6 +587,10 @@ def test_options_that_efface_cannot_render_are_one_line():
         (lambda: tiny().render(torch.zeros(1, 3, 4, 8, 8), torch.zeros(1, 4, 12), broken(0, 3.0)), "no rotation"),
         (lambda: tiny().features(torch.zeros(1, 3, 4, 8, 8), broken(0, 1.0)), "found planes of shape [1, 3, 4, 8, 8]"),
         (lambda: tiny().features(torch.zeros(1, 3, 4, 8, 8), rays.camera(), 0), "found the neural resolution 0"),
+        (
+            lambda: tiny().render(torch.zeros(2, 3, 4, 8, 8), torch.zeros(1, 4, 12), broken(0, 1.0)),
+            "found w of shape [1",
+        ),
         (lambda: tiny(start=5), "found super-resolution from 5 to 16 pixels, expected twice or four times"),
     ],
 )

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from efface.errors import EffaceError
-from efface.models.stylegan2 import Block, Noise, low_pass
+from efface.models.stylegan2 import Block, Noise, check_shape, low_pass
 
 PUBLISHED = {
     "SuperresolutionHybrid2X": (64, (128, 64)),
@@ -28,7 +28,7 @@ class SuperResolution(nn.Module):
         super().__init__()
         if side not in (2 * start, 4 * start):
             raise EffaceError(f"found super-resolution from {start} to {side} pixels, expected twice or four times")
-        self.start = start
+        self.start, self.w_dim = start, w_dim
         up = side == 4 * start
         if not up:
             self.register_buffer("resample_filter", low_pass())  # the published networks hold it; nothing uses it
@@ -40,6 +40,7 @@ class SuperResolution(nn.Module):
         self, features: Tensor, w: Tensor, noise: Noise = "none", generator: torch.Generator | None = None
     ) -> Tensor:
         """w: [n, w_dim], the same for all layers."""
+        check_shape("w", w, len(features), self.w_dim)
         if features.shape[-1] != self.start:
             shrinks = features.shape[-1] > self.start  # where it enlarges, anti-aliasing changes nothing but takes time
             features = F.interpolate(features, (self.start, self.start), mode="bilinear", antialias=shrinks)
