@@ -22,12 +22,16 @@ from efface.errors import EffaceError
 KINDS = (
     "methods.recognition",
     "methods.diffusion",
+    "methods.gan",
     "metrics.recognition",
     "metrics.diffusion",
+    "metrics.gan",
     "attacks.recognition",
     "attacks.diffusion",
+    "attacks.gan",
     "models.recognition",
     "models.diffusion",
+    "models.gan",
     "faces.datasets",
     "recipes",
 )

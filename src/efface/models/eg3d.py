@@ -54,6 +54,12 @@ class Generator(nn.Module):
         rendering: Rendering = Rendering(),
     ) -> None:
         super().__init__()
+        self.sizes = {
+            "resolution": resolution, "z_dim": z_dim, "w_dim": w_dim, "layers": layers, "channel_base": channel_base,
+            "channel_max": channel_max, "plane_resolution": plane_resolution, "plane_channels": plane_channels,
+            "start": start, "super_channels": super_channels, "clamp": clamp, "super_clamp": super_clamp,
+        }  # fmt: skip
+        """What it was made with, but for the rendering."""
         self.rendering, self.plane_channels = rendering, plane_channels
         self.backbone = stylegan2.Generator(
             plane_resolution,

@@ -1,0 +1,1 @@
+"""Methods that make a GAN face generator forget: one file = one method."""

@@ -1,0 +1,1 @@
+"""Numbers that say whom a GAN face generator rebuilds: one file = one number."""
