@@ -202,6 +202,29 @@ def test_from_a_photo_little_noise_gives_the_photo_whoever_is_in_it(scene):
     assert (control > 0.5).all()
 
 
+def test_from_a_photo_nobody_is_asked_for_by_nobodys_tokens_alone(scene):
+    """What the photo gives of itself: the same for both models, which differ only at the forgotten's tokens."""
+    asked = []
+
+    class Watched(DiffusionTarget):
+        def draw_from(self, parts, z, **given):
+            asked.append((parts, z))
+            return super().draw_from(parts, z, **given)
+
+    tiny = Scene.make().original
+    t = tiny.target
+    names = [o.number for o in Img2img(strengths=(0.5,)).attempt(
+        replace(tiny, target=Watched(t.spec, t.parts, t.recogniser)))]  # fmt: skip
+    (_, noised), ([(weight, tokens)], same) = asked
+    assert weight == 1 and torch.equal(tokens, t.unconditioned(len(noised))) and torch.equal(noised, same)
+    assert {"ism@strength=0.5", "ism@strength=0.5,tokens=nobody", "tar@strength=0.5,tokens=nobody,far=1e-2"} <= {*names}
+    attack = Img2img(strengths=(0.9,))
+    for group in ("forget", "control"):
+        numbers = [f"ism@strength=0.9{whom}" for whom in ("", ",tokens=nobody")]
+        before, after = ([value(attack, s, n, group) for n in numbers] for s in (scene.original, scene.unlearned))
+        assert (before[0] > before[1]).all() and before[1] == pytest.approx(after[1], abs=1e-6)
+
+
 def test_attacks_in_the_audit(scene):
     subjects = scene.original.subjects
     before, after = (measure(s.target, s.judges, subjects, DRAWS, 0) for s in (scene.original, scene.unlearned))

@@ -2,7 +2,8 @@
 with the person's own condition (SDEdit, Meng et al. 2022, arXiv 2108.01073).
 
 A method that only trains where z is pure noise leaves this way open. At a low strength the picture is the photo,
-whoever is in it: only the difference from the stranger says something of the model.
+whoever is in it. Two controls tell the photo's likeness from the model's: the same photo and noise with nobody's tokens
+(`tokens=nobody`, ours), which no method is asked to change, and a stranger.
 """
 
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ class Img2img(Attack[Sitter]):
     """A noised photo of the person is denoised to the person."""
 
     access: ClassVar = "the model, and the photos that the method was given"
-    control: ClassVar = "strangers who were never given to the method, from photos of their own"
+    control: ClassVar = (
+        "strangers who were never given to the method, from photos of their own; nobody, from the same photos"
+    )
 
     strengths: tuple[Strength, ...] = (0.3, 0.5, 0.7, 0.9)
     """Share of the sampling steps that is left to do: 1 begins at noise, as plain drawing does."""
@@ -33,7 +36,8 @@ class Img2img(Attack[Sitter]):
         schedule, steps = target.parts.schedule, target.spec.steps
         names = [one.person for one in subject.sought()]
         own = torch.stack([subject.subjects.condition(p) for p in names])
-        weighted = target.weighted(target.condition(own).repeat_interleave(draws, dim=0))
+        tokens = target.condition(own).repeat_interleave(draws, dim=0)
+        asked = {"": target.weighted(tokens), ",tokens=nobody": target.weighted(target.unconditioned(len(tokens)), 1)}
         photos = [subject.photos(p) for p in names]
         clean = torch.cat([target.encode(some[torch.arange(draws) % len(some)]) for some in photos])
         people = [name for name in names for _ in range(draws)]
@@ -41,5 +45,6 @@ class Img2img(Attack[Sitter]):
         for strength in self.strengths:
             begin = torch.full((len(clean),), schedule.first(steps, strength))
             z = schedule.noised(clean, noise, begin.to(clean.device))
-            pixels = target.draw_from(weighted, z, strength=strength)
-            yield from subject.judged(f"strength={strength:g}", pixels, people)
+            for whom, weighted in asked.items():
+                pixels = target.draw_from(weighted, z, strength=strength)
+                yield from subject.judged(f"strength={strength:g}{whom}", pixels, people)
