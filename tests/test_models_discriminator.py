@@ -93,7 +93,7 @@ def test_it_learns_to_tell_real_from_drawn():
     real = torch.randn(8, 3, 1, 1, generator=generator).expand(-1, -1, 16, 16)  # flat colours
     drawn = torch.randn(8, 3, 16, 16, generator=generator)
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3, betas=(0.0, 0.99))
-    for _ in range(30):
+    for _ in range(80):
         optimiser.zero_grad()
         loss = F.softplus(-network(real)).mean() + F.softplus(network(drawn)).mean()
         loss.backward()
