@@ -1,6 +1,6 @@
 """What a method for a GAN face generator is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ class RebuildRequest:
     """w [people, rows, w_dim], one of each."""
     retain: Tensor
     """w [n, rows, w_dim] of photos of retained people, which a method may use; n may be 0."""
+    earlier: Tensor = field(default_factory=lambda: torch.empty(0))
+    """w [n, rows, w_dim] of people whom the model has forgotten already, in that order, so that nobody gets one of
+    their replacements; empty where there are none, or where nothing of them was kept."""
 
     def __post_init__(self) -> None:
         if not self.people:
@@ -29,6 +32,6 @@ class RebuildRequest:
                 f"latents: found the shape {list(self.latents.shape)}, expected [{len(self.people)}, rows, w_dim], one "
                 "a person"
             )
-        for latents in (self.latents, self.retain):
+        for latents in (self.latents, self.retain, self.earlier):
             if not torch.isfinite(latents).all():
                 raise EffaceError("w: found NaN or infinity, expected finite numbers; invert the photos anew")

@@ -35,14 +35,16 @@ class Unlearner(ABC):
     control: ClassVar[bool] = False
     """True for what is not meant to forget (noise, head-only edits): it must not lower unseen TAR."""
     objective: ClassVar[
-        Literal["pair_cosine", "head_accuracy", "anchor_noise", "nobody_noise", "denoising_error", "none"]
+        Literal["pair_cosine", "head_accuracy", "anchor_noise", "nobody_noise", "denoising_error", "rebuilding", "none"]
     ]
     """What the method itself moves on the seen photos of the forgotten. Of a recogniser: their mean pairwise cosine, or
     the accuracy of the classifier head on them, falls. Of a diffusion model: the noise predicted for them goes towards
     what the original predicts for their anchor, or for nobody (the unconditional branch), or its error on their own
-    pictures grows. The contract tests hold it to that."""
+    pictures grows. Of a face generator: what it draws of their latents moves away from what it drew, further than that
+    of others. The contract tests hold it to that."""
 
     @abstractmethod
     def unlearn(self, target: Any, request: Any, generator: torch.Generator) -> Any:
         """A new target without the forgotten people of the request: `Request` for a recogniser, `DrawRequest` for a
-        diffusion model. `target` is never changed; every random draw is from `generator` (CPU)."""
+        diffusion model, `RebuildRequest` for a face generator. `target` is never changed; every random draw is from
+        `generator` (CPU)."""
