@@ -26,6 +26,7 @@ from efface import config, run_diffusion, training
 from efface.cli import app, main
 from efface.errors import EffaceError
 from efface.faces.datasets.drawn import Drawn
+from efface.models import layout
 from efface.models.diffusion import tiny
 from efface.progress import Quiet
 from efface.targets.diffusion import DiffusionTarget
@@ -90,6 +91,27 @@ def test_the_stored_weights_are_the_measured_ones(finished):
     loaded = config.load(finished / "config.yaml", ["attacks=[]"])
     again = run_diffusion.evaluate(loaded, finished / "weights", Quiet())
     assert again["models"] == json.loads((finished / "audit.json").read_text())["models"]
+
+
+def test_the_changed_tensors_alone_are_enough(finished, tmp_path):
+    """A run that writes nothing else, measured again."""
+    out = tmp_path / "few"
+    done = CliRunner().invoke(app, settings(out, changed_only=True))
+    assert done.exit_code == 0, done.output
+    (file,) = (out / "weights").iterdir()
+    assert file.name == "changed.safetensors"
+    audit = json.loads((out / "audit.json").read_text())
+    assert audit["weights"] == [file.name]
+    assert audit["models"] == json.loads((finished / "audit.json").read_text())["models"]
+    loaded = config.load(out / "config.yaml", ["judge=null"])
+    (out / "weights" / "README.md").write_text("lies beside it")
+    assert run_diffusion.evaluate(loaded, file.parent, Quiet())["models"] == audit["models"]
+    assert layout.changed_alone(file) and not layout.changed_alone(finished / "weights")
+    with pytest.raises(EffaceError, match=r"few: found no model\.json"):
+        run_diffusion.evaluate(loaded, out, Quiet())
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(EffaceError, match=r"changed\.safetensors"):
+        run_diffusion.evaluate(loaded, file.parent, Quiet())
 
 
 def test_the_report_shows_the_same_noise_before_and_after(finished):

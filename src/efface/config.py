@@ -178,6 +178,8 @@ class DiffusionConfig(AnyRun):
     """Who is drawn in place of the forgotten: the fields of `methods.anchors.Anchors`."""
     one_after_another: bool = False
     """Several people are forgotten one after another, each from the model that forgot the ones before."""
+    changed_only: bool = False
+    """Of the weights only the tensors that the method changed are written, to be laid over the original's."""
     draws: PositiveInt = 8
     """Pictures that are generated of each person, by each model."""
     people: PositiveInt = 20

@@ -35,6 +35,7 @@ from efface.methods.anchors import Chosen
 from efface.methods.conditions import DrawRequest, Faces
 from efface.metrics.drawings import OWN, Drawings, Pictures, Subjects
 from efface.metrics.generation import DrawingAudit, audit, look, measure
+from efface.models import layout
 from efface.progress import Watcher
 from efface.report.scores import Scores
 from efface.targets.diffusion import DiffusionTarget
@@ -64,7 +65,8 @@ def run(config: DiffusionConfig, watcher: Watcher, resume: bool = False, mark: s
         weights = folder.path / "weights"
         shutil.rmtree(weights, ignore_errors=True)  # of a run that was stopped right here
         assert config.method is not None
-        paths = unlearned.save(weights, unlearned.changes(scene.target), method=config.method.name)
+        changes, whole = unlearned.changes(scene.target), not config.changed_only
+        paths = unlearned.save(weights, changes, whole, method=config.method.name)
         log_method(folder, config, cost)
         found = measured(config, scene, {"original": scene.target, "unlearned": unlearned}, watcher)
         content = contents(config, scene, found) | {
@@ -81,12 +83,16 @@ def run(config: DiffusionConfig, watcher: Watcher, resume: bool = False, mark: s
 
 
 def evaluate(config: DiffusionConfig, unlearned: Path | None, watcher: Watcher) -> dict[str, Any]:
-    """Measure the model, and an `unlearned` one from a folder of the same layout if given; writes nothing."""
+    """Measure the model, and an `unlearned` one if given, from a folder of the same layout or the changed tensors alone
+    (`layout.changed_alone`); writes nothing."""
     check_attacks(config)
     scene = prepare(config, watcher)
     watcher.say(scene.photos.summary())
     targets = {"original": scene.target}
-    if unlearned is not None:
+    if unlearned is not None and layout.changed_alone(unlearned):
+        targets["unlearned"] = scene.target.clone()
+        layout.lay_over(targets["unlearned"].parts.unet, unlearned)
+    elif unlearned is not None:
         targets["unlearned"] = load_model(Named(config.model.name, config.model.value, unlearned), config)
     return contents(config, scene, measured(config, scene, targets, watcher))
 

@@ -90,6 +90,15 @@ def filled(module: nn.Module, path: Path, tensors: Mapping[str, Tensor] | None =
     return module
 
 
+def changed_alone(weights: Path) -> bool:
+    """Whether it is a file, or a folder with a `changed.safetensors` and no other weights: nothing to load by
+    itself."""
+    if not weights.is_dir():
+        return weights.is_file()
+    files = [path for path in weights.rglob("*") if path.suffix in (".safetensors", ".bin")]
+    return files == [weights / CHANGED]
+
+
 @torch.no_grad()
 def lay_over(unet: nn.Module, path: Path) -> None:
     """Put the tensors of a `changed.safetensors`, or of the one in a folder, in the place of the original's. Raises
