@@ -27,8 +27,8 @@ DRAWING = {
     "anchor": {"choice": "synthetic"},
     "method": {
         "name": "piu",
-        "eta": 1.5,
-        "learning_rate": 0.002,
+        "eta": 1.0,
+        "learning_rate": 0.001,
         "steps": 80,
         "batch": 8,
         "retained": 24,
