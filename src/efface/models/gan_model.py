@@ -1,4 +1,5 @@
-"""What every GAN face generator states about itself, and how one that efface trained is read and written."""
+"""What every GAN face generator states about itself, and how one is read and written: a folder of efface, or a file of
+`efface convert`."""
 
 import json
 from abc import ABC, abstractmethod
@@ -12,12 +13,12 @@ import torch
 from torch import Tensor
 
 from efface.errors import EffaceError, line_of
-from efface.models import eg3d, stylegan2
+from efface.models import eg3d, official, stylegan2
 from efface.models.diffusion_model import Window
 from efface.models.encoder import Encoder
 from efface.models.layout import filled
 from efface.models.rendering import Rendering
-from efface.models.weights import read_header, save
+from efface.models.weights import IGNORED, read, read_header, save
 
 GENERATOR, ENCODER = "generator.safetensors", "encoder.safetensors"
 """Files of a folder; the second only where an encoder was trained."""
@@ -35,6 +36,13 @@ class Parts:
     face: Tensor
     """Where the two eyes, the nose and the mouth's corners of the average face lie: [5, 3] in the world of a generator
     that has cameras; else [5, 2] in the picture, in its sides, (0, 0) being the upper left corner."""
+    header: Mapping[str, str] | None = None
+    """What a file of `efface convert` says of itself; None where efface trained the generator."""
+
+    @property
+    def placed(self) -> bool:
+        """Whether faces are known to lie there; else it is a guess, good for a loss, and a detector has to judge."""
+        return self.header is None or isinstance(self.generator, stylegan2.Generator)
 
     def modules(self) -> tuple[torch.nn.Module, ...]:
         """The networks."""
@@ -75,8 +83,12 @@ class GanModel(ABC):
 
 
 def write(parts: Parts, folder: Path, half: bool = False, **extra: str) -> list[Path]:
-    """Write the model into an existing folder. half: as float16. extra: for the headers."""
-    told = {**extra, **described(parts.generator), "face": json.dumps(parts.face.tolist())}
+    """Write the model into an existing folder. half: as float16. extra: for the headers; of an official network they
+    keep what they said."""
+    if parts.header is None:
+        told = {**extra, **described(parts.generator), "face": json.dumps(parts.face.tolist())}
+    else:
+        told = {**parts.header, **extra}
     paths = [_written(parts.generator, folder / GENERATOR, half, told)]
     if parts.encoder is not None:
         told = {**extra, "network": "encoder", "sizes": json.dumps(parts.encoder.sizes)}
@@ -86,7 +98,7 @@ def write(parts: Parts, folder: Path, half: bool = False, **extra: str) -> list[
 
 def _written(module: torch.nn.Module, path: Path, half: bool, told: Mapping[str, str]) -> Path:
     tensors = {name: t.half() if half and t.is_floating_point() else t for name, t in module.state_dict().items()}
-    save(path, {name: t for name, t in tensors.items() if t.is_floating_point()}, told)
+    save(path, {name: t for name, t in tensors.items() if not name.endswith(IGNORED)}, told)
     return path
 
 
@@ -101,40 +113,49 @@ def described(generator: Generator) -> dict[str, str]:
     return {"network": "stylegan2", "sizes": json.dumps(generator.sizes)}
 
 
-def trained(folder: Path, network: str) -> Parts:
-    """A model that `write` wrote. Raises EffaceError where it is another network, or something does not fit."""
-    path = folder / GENERATOR
+def read_parts(weights: Path, network: str) -> Parts:
+    """A model that `write` wrote, or the generator of a file of `efface convert`. Raises EffaceError where it is
+    another network, or something does not fit."""
+    path = weights / GENERATOR if weights.is_dir() else weights
     if not path.is_file():
-        raise EffaceError(f"{folder}: found no {GENERATOR} there, expected a generator's folder; name that folder")
+        where = weights if path != weights else path.parent
+        raise EffaceError(
+            f"{where}: found no {path.name} there, expected a generator's folder or a file of efface convert; name one"
+        )
     told = read_header(path)
     if told.get("network") != network:
-        raise EffaceError(f"{path}: found {told.get('network', 'no network')}, expected {network}; name that model")
-    generator = _built(path, told)
+        raise EffaceError(
+            f"{path}: found {told.get('network', 'no network')} in its header, expected {network} as efface writes it; "
+            "name that model, or convert the file with efface convert"
+        )
+    published = "arguments" in told
+    with torch.device("meta"):
+        generator: Generator = _made(path, lambda: (official.generator if published else _built)(told))
     filled(generator, path)
+    if published:
+        return Parts(generator, None, official.face(network), told)
     encoder = None
-    if (folder / ENCODER).is_file():
-        path = folder / ENCODER
+    if weights.is_dir() and (weights / ENCODER).is_file():
+        path = weights / ENCODER
         encoder = _made(path, lambda: Encoder(**json.loads(read_header(path)["sizes"])))
-        filled(encoder, path)
+        counters = {name: t for name, t in encoder.state_dict().items() if name.endswith(IGNORED)}
+        filled(encoder, path, read(path) | {name: t.float() for name, t in counters.items()})
     return Parts(generator, encoder, _made(path, lambda: torch.tensor(json.loads(told["face"]))))
 
 
-def _built(path: Path, told: Mapping[str, str]) -> Generator:
-    def made() -> Generator:
-        sizes = json.loads(told["sizes"])
-        if told["network"] == "stylegan2":
-            return stylegan2.Generator(**sizes)
-        rendering = json.loads(told["rendering"])
-        return eg3d.Generator(**sizes, rendering=Rendering(**rendering | {"pivot": tuple(rendering["pivot"])}))
-
-    return _made(path, made)
+def _built(told: Mapping[str, str]) -> Generator:
+    sizes = json.loads(told["sizes"])
+    if told["network"] == "stylegan2":
+        return stylegan2.Generator(**sizes)
+    rendering = json.loads(told["rendering"])
+    return eg3d.Generator(**sizes, rendering=Rendering(**rendering | {"pivot": tuple(rendering["pivot"])}))
 
 
 def _made(path: Path, make: Any) -> Any:
     try:
         return make()
-    except EffaceError:
-        raise
+    except EffaceError as error:
+        raise EffaceError(f"{path}: {error}") from error
     except Exception as error:  # whatever a wrong header makes of it
         raise EffaceError(
             f"{path}: its header describes no network of efface ({line_of(error)}); fetch it again"

@@ -201,7 +201,13 @@ class GanTarget:
 
     def crops(self, pictures: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
         """(aligned crops uint8 [n, 3, 112, 112], whether a face was found: bool [n]) of pictures uint8
-        [n, 3, size, size] from cameras [n, 25]; by the detector where there is one. For a judge too."""
+        [n, 3, size, size] from cameras [n, 25]; by the detector where there is one. For a judge too.
+        Raises EffaceError without one where an official network's faces lie is not known."""
+        if self.detector is None and not self.parts.placed:
+            raise EffaceError(
+                f"{self.weights}: found no detector, and where the faces of this network lie is not known, expected "
+                "one; give --detector FOLDER (YAML: detector) with MTCNN's pnet.pt, rnet.pt and onet.pt"
+            )
         if self.detector is None:
             crops = self.faces(pictures.float() / 127.5 - 1, cameras).round().clamp(0, 255).to(torch.uint8)
             return crops, torch.ones(len(pictures), dtype=torch.bool)

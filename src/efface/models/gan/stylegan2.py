@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from efface.models.gan_model import GanModel, Parts, trained
+from efface.models.gan_model import GanModel, Parts, read_parts
 
 _HERE = Path(__file__).parent / "stylegan2-weights"
 
@@ -19,4 +19,4 @@ class StyleGan2(GanModel):
     commercial: ClassVar = "unknown"
 
     def load(self, weights: Path) -> Parts:
-        return trained(weights, "stylegan2")
+        return read_parts(weights, "stylegan2")
