@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from efface import registry, training
 from efface.errors import EffaceError
+from efface.faces.datasets.people import PACK
 from efface.faces.framing import frame
 from efface.faces.people import People, Photo
 from efface.faces.rendering.reading import album
@@ -33,6 +34,7 @@ from efface.folder import RunFolder, write_text
 from efface.models import eg3d, stylegan2
 from efface.models.encoder import Encoder, centre, scaled
 from efface.models.gan_model import GanModel, Generator, Parts, triangulated, write
+from efface.models.layout import settings
 from efface.models.rendering import Rendering
 from efface.progress import Watcher
 from efface.recipes.recogniser import in_bf16
@@ -61,6 +63,8 @@ class GanRecipe:
 
     paper: ClassVar[str] = "networks: arXiv 1912.04958, 2112.07945; encoder: 2008.00951, 2102.02766; training: ours"
     tiny: ClassVar[Mapping[str, Any]] = {
+        "path": str(PACK),
+        "turned": 12.0,
         "channels": 16,
         "plane_channels": 4,
         "samples": 4,
@@ -76,7 +80,8 @@ class GanRecipe:
     network: Literal["eg3d", "stylegan2"]
     """What is trained."""
     path: Path
-    """Folder that `efface render --views` wrote; the photos to train on."""
+    """Folder that `efface render` wrote, with `--views` at best: a moment that was not seen again is drawn as the
+    photo shows it, backdrop and all."""
     held_out: PositiveInt = 100
     """The last so many people are not trained on but measured on."""
     turned: Annotated[float, Field(gt=0, le=90)] = 45.0
@@ -161,9 +166,7 @@ class GanRecipe:
     ) -> tuple["_Moments", "_Moments", Tensor]:
         """(to train on, to measure on, the average face)."""
         told = self.path / "render.json"
-        views = json.loads(told.read_text(encoding="utf-8")).get("views", 0) if told.is_file() else 0
-        if views < 1:
-            raise EffaceError(f"{self.path}: found photos without views, expected those of efface render --views 3")
+        views = settings(told).get("views", 0) if told.is_file() else 0
         people: dict[str, list[list[tuple[Photo, PhotoRecord]]]] = {}
         for photo, record in album(self.path):
             shots = people.setdefault(record.person, [])
@@ -273,6 +276,9 @@ class _Moments:
             alone = People({some[0].identity: tuple(some)}, False)
             return frame(alone, spec.size, place.left, place.top, place.side)[0].pixels
 
+        def again(shot: list[tuple[Photo, PhotoRecord]]) -> list[tuple[Photo, PhotoRecord]]:
+            return shot[1:] or shot
+
         with watcher.track("reading photos", len(names)) as tick:
             for label, name in enumerate(names):
                 shots = people[name]
@@ -282,11 +288,11 @@ class _Moments:
                 crops = both[..., place.top : place.top + place.side, place.left : place.left + place.side]
                 embeddings.append(recogniser.embed(crops.contiguous()).unflatten(0, (-1, 2)))
                 if turns:
-                    drawn = [[torch.from_numpy(p.pixels().copy()).permute(2, 0, 1) for p, _ in s[1:]] for s in shots]
+                    drawn = [[torch.from_numpy(p.pixels().copy()).permute(2, 0, 1) for p, _ in again(s)] for s in shots]
                     views.append(torch.stack([torch.stack(one) for one in drawn]))
-                    cameras.append(torch.from_numpy(np.stack([[r.camera for _, r in s[1:]] for s in shots])))
+                    cameras.append(torch.from_numpy(np.stack([[r.camera for _, r in again(s)] for s in shots])))
                 else:
-                    views.append(framed([shot[1][0] for shot in shots])[:, None])
+                    views.append(framed([again(shot)[0][0] for shot in shots])[:, None])
                     cameras.append(torch.zeros(len(shots), 1, 25))
                 labels += [label] * len(shots)
                 tick(1)
