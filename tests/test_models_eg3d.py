@@ -492,9 +492,10 @@ def test_views_do_not_depend_on_their_neighbours_nor_on_parts_nor_on_gradients(m
         for a, b in zip(alone, together, strict=True):
             assert torch.allclose(a[0], b[i], atol=1e-4)
     monkeypatch.setattr(volume, "POINTS", 100)
-    with torch.no_grad():
-        for a, b in zip(network.synthesis(w, cameras), together, strict=True):
-            assert torch.allclose(a, b, atol=1e-4)
+    for gradient in (False, True):
+        with torch.set_grad_enabled(gradient):
+            for a, b in zip(network.synthesis(w, cameras), together, strict=True):
+                assert torch.allclose(a, b, atol=1e-4)
 
 
 def test_planes_are_made_once_for_any_number_of_views():

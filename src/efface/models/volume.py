@@ -19,7 +19,7 @@ from efface.models.rendering import Rendering
 from efface.models.stylegan2 import Linear
 
 POINTS = 2**17
-"""Points of a picture that are looked up at a time where no gradient is wanted: it bounds the memory."""
+"""Points of a picture that are looked up at a time: it bounds the memory, and what fits the caches is faster."""
 
 
 class Decoder(nn.Module):
@@ -44,8 +44,8 @@ def folded(planes: Tensor) -> Tensor:
 
 
 def look_up(planes: Tensor, points: Tensor, box: float) -> Tensor:
-    """Mean features [n, channels, m] of points [n, m, 3] on folded planes, bilinear; a plane
-    gives 0 where a point lies beside it."""
+    """Mean features [n, channels, m] of points [n, m, 3] on folded planes, bilinear; a plane gives 0 to a point that
+    lies beside it."""
     places = points * (2 / box)
     places = torch.stack([places[..., :2], places[..., ::2]], 1).flatten(0, 1).unsqueeze(1)
     found = F.grid_sample(planes, places, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -67,7 +67,7 @@ def render(
     """
     count = directions.shape[1]
     each = rendering.samples + rendering.importance_samples
-    size = count if torch.is_grad_enabled() else max(1, POINTS // each)
+    size = max(1, POINTS // each)
     parts = [
         _rendered(planes, decoder, origins, directions[:, i : i + size], rendering, generator)
         for i in range(0, count, size)
