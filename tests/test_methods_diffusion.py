@@ -22,6 +22,7 @@ from efface.methods.diffusion.salun import GUIDANCE, Salun, saliency
 from efface.methods.diffusion.siss import Siss, both_ways, follow
 from efface.methods.diffusion.uce import Uce, edit, face_maps, mean_tokens, preserved_people
 from efface.methods.diffusion.wid import anchor_terms, identity
+from efface.methods.gradients import with_gradient
 from efface.methods.importance import largest, only
 from efface.methods.noising import (
     Latents,
@@ -32,7 +33,6 @@ from efface.methods.noising import (
     forgotten_latents,
     student_of,
     train_on_noised,
-    with_gradient,
 )
 from efface.methods.scopes import scope_names
 from efface.models.diffusion.ip_adapter import Decoupled

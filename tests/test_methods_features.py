@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from efface.errors import EffaceError
 from efface.methods.adversaries import of_length, of_sign, towards, within_length, within_range
 from efface.methods.classes import class_head
-from efface.methods.recognition.gs_lora import GsLora, LowRank, group_norm, linear_maps
+from efface.methods.low_rank import LowRank
+from efface.methods.recognition.gs_lora import GsLora, group_norm, linear_maps
 from efface.methods.recognition.jit import Jit, roughness
 from efface.methods.recognition.l2ul import L2ul, both_ways, freedom
 from efface.methods.recognition.opc import Opc

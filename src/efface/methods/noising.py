@@ -109,12 +109,6 @@ def as_anchor(student: DiffusionTarget, teacher: DiffusionTarget, rows: Noised) 
     return F.mse_loss(predicted(student, rows, rows.embeddings), wanted)
 
 
-def with_gradient(value: Tensor, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """`value` [], whose gradient by each parameter is the given one: for updates that are no loss's gradient."""
-    through = torch.stack([(p * g).sum() for p, g in zip(parameters, gradients, strict=True)]).sum()
-    return value.detach() + (through - through.detach())  # 0, exactly
-
-
 def student_of(target: DiffusionTarget, names: Sequence[str]) -> tuple[DiffusionTarget, list[nn.Parameter]]:
     """A clone of which the parameters of these names, which are returned, require a gradient."""
     student = target.clone()

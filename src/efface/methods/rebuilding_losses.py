@@ -20,7 +20,7 @@ All of a step's latents pass the student together: planes once for each, one ren
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, Protocol
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,6 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
 from efface.methods.rebuilding import RebuildRequest
-from efface.methods.replacements import Lengths, length_unit
 from efface.models.lpips import Lpips, LpipsFiles
 from efface.targets.gan import GanTarget
 from efface.targets.perceptual import FeatureDistance
@@ -75,27 +74,6 @@ class Views:
         return target.camera(torch.linspace(-1, 1, self.count) * math.radians(self.yaw), self.pitch)
 
 
-class Guided(Protocol):
-    """The fields by which a method sets these losses; their meaning: `methods/gan/guide.py`."""
-
-    @property
-    def reach(self) -> float: ...
-    @property
-    def lengths(self) -> Lengths: ...
-    @property
-    def adjacent(self) -> int: ...
-    @property
-    def preserved(self) -> int: ...
-    @property
-    def retained(self) -> int: ...
-    @property
-    def weights(self) -> Weights: ...
-    @property
-    def views(self) -> Views: ...
-    @property
-    def lpips(self) -> LpipsFiles | None: ...
-
-
 class Seen(NamedTuple):
     """What is compared of pictures, row by row."""
 
@@ -110,24 +88,41 @@ class Seen(NamedTuple):
         """Some of them."""
         return Seen(self.planes[part], [f[part] for f in self.features], self.embeddings[part])
 
+    def repeated(self, count: int) -> "Seen":
+        """A single row, `count` times."""
+        planes, features, embeddings = self
+        grown = [t.expand(count, *t.shape[1:]) for t in (planes, embeddings, *features)]
+        return Seen(grown[0], grown[2:], grown[1])
+
 
 class Rebuilding:
     """The losses of a student for one request."""
 
     def __init__(
-        self, target: GanTarget, student: GanTarget, request: RebuildRequest, goals: Tensor, method: Guided
+        self,
+        target: GanTarget,
+        student: GanTarget,
+        request: RebuildRequest,
+        goals: Tensor,
+        *,
+        weights: Weights,
+        views: Views,
+        lpips: LpipsFiles | None,
+        reach: float = 0.0,
+        adjacent: int = 0,
+        preserved: int = 0,
+        retained: int = 0,
     ) -> None:
-        """goals: w_t of each person, [people, rows, w_dim]."""
-        self.source, self.student, self.weights = target, student, method.weights
+        """goals: w_t of each person, [people, rows, w_dim]. reach: α at most, in W+'s own units. The others: the fields
+        of `methods/gan/guide.py`."""
+        self.source, self.student, self.weights, self.reach = target, student, weights, reach
         self.people, self.goals = request.latents.to(target.device), goals.to(target.device)
         self.retain = request.retain.to(target.device)
-        self.reach = method.reach * length_unit(target, method.lengths)
-        retained = method.retained if len(self.retain) else 0
-        self.sizes = {"local": 1, "adjacency": method.adjacent, "global": method.preserved + retained}
+        self.retained, self.pairs = retained if len(self.retain) else 0, 1 + adjacent
+        self.sizes = {"local": 1, "adjacency": adjacent, "global": preserved + self.retained}
         """Rows of a step, in this order; the retained are the last of the global ones."""
-        self.retained, self.pairs = retained, 1 + method.adjacent
-        self.cameras = method.views.cameras(target)
-        self.distance = perceptual(target, method.lpips)
+        self.cameras = views.cameras(target)
+        self.distance = perceptual(target, lpips)
         self._kept: dict[tuple[int, ...], Tensor] = {}
         self._room = KEPT
 
@@ -154,13 +149,13 @@ class Rebuilding:
     def loss(self, latents: Tensor, wanted: Tensor, known: Tensor, view: Tensor) -> dict[str, Tensor]:
         """The three terms of what `draw` gave; one that has no rows is left out."""
         values = self.compared(latents, self.seen(wanted, known, view), view, self.pairs)
-        return self.terms(values)
-
-    def terms(self, values: Tensor) -> dict[str, Tensor]:
-        """The terms, of a value for each row [n]."""
-        factors = {"local": 1.0, "adjacency": self.weights.adjacency, "global": self.weights.preserved}
         parts = zip(self.sizes, values.split(list(self.sizes.values())), strict=True)
-        return {name: factors[name] * part.sum() for name, part in parts if len(part)}
+        return {name: self.term(name, part) for name, part in parts if len(part)}
+
+    def term(self, name: str, values: Tensor) -> Tensor:
+        """A term [], of a value for each of its rows [n]."""
+        weight = {"local": 1.0, "adjacency": self.weights.adjacency, "global": self.weights.preserved}[name]
+        return weight * values.sum()
 
     def compared(self, latents: Tensor, seen: Seen, view: Tensor, pairs: int) -> Tensor:
         """For each row [n] L of the student's latents against what was seen of the source, of the first `pairs`; of the
@@ -187,8 +182,9 @@ class Rebuilding:
             parts.append((planes, self.source.render(planes, wanted[1:last], cameras)))
         parts += [self._recurring(i, w[None], view) for i, w in zip(known[1:].tolist(), wanted[last:], strict=True)]
         planes, pictures = (torch.cat(column) for column in zip(*parts, strict=True))
-        cameras = self.cameras[view].expand(self.pairs, -1)
-        return Seen(planes, self.distance.features(pictures), self.embedded(pictures[: self.pairs], cameras))
+        paired = pictures[: self.pairs]
+        cameras = self.cameras[view].expand(len(paired), -1)
+        return Seen(planes, self.distance.features(pictures), self.embedded(paired, cameras))
 
     def embedded(self, pictures: Tensor, cameras: Tensor) -> Tensor:
         """Unit embeddings [n, d] of pictures from cameras, with gradient; the face is where the average one is."""

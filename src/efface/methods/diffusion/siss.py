@@ -13,7 +13,6 @@ importance-sampled mixture of both sides is dropped by the adaptation, so here t
 Mistakes avoided: the official script for CelebA draws t from the noisiest timestep alone; here t is uniform.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from efface.methods.conditions import DrawRequest
+from efface.methods.gradients import length, with_gradient
 from efface.methods.noising import (
     Latents,
     Noised,
@@ -31,7 +31,6 @@ from efface.methods.noising import (
     forgotten_latents,
     student_of,
     train_on_noised,
-    with_gradient,
 )
 from efface.methods.scopes import Scope, scope_names
 from efface.methods.unlearner import Unlearner
@@ -88,11 +87,6 @@ def both_ways(
         "retain": with_gradient(kept, trained, ahead),
         "forget": with_gradient(-scale * lost, trained, [-scale * g for g in away]),
     }
-
-
-def length(gradients: Sequence[Tensor]) -> Tensor:
-    """The norm [] of all of them together."""
-    return torch.stack([g.norm() for g in gradients]).norm()
 
 
 def follow(mean: Tensor, value: Tensor, updates: Tensor | int) -> Tensor:

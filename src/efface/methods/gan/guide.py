@@ -25,7 +25,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from efface import training
 from efface.methods.rebuilding import RebuildRequest
 from efface.methods.rebuilding_losses import Rebuilding, Views, Weights, at_rest, student_of
-from efface.methods.replacements import Lengths, replacements
+from efface.methods.replacements import Lengths, length_unit, replacements
 from efface.methods.unlearner import Unlearner
 from efface.models.lpips import LpipsFiles
 from efface.targets.gan import GanTarget
@@ -66,7 +66,19 @@ class Guide(Unlearner):
     def unlearn(self, target: GanTarget, request: RebuildRequest, generator: torch.Generator) -> GanTarget:
         student, trained = student_of(target, request)
         goals = replacements(target, request, self.distance, self.lengths, self.apart)
-        losses = Rebuilding(target, student, request, goals, self)
+        losses = Rebuilding(
+            target,
+            student,
+            request,
+            goals,
+            weights=self.weights,
+            views=self.views,
+            lpips=self.lpips,
+            reach=self.reach * length_unit(target, self.lengths),
+            adjacent=self.adjacent,
+            preserved=self.preserved,
+            retained=self.retained,
+        )
         training.fit(
             student.backbone.synthesis,
             losses.draw,

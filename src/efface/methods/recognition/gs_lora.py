@@ -27,10 +27,10 @@ import torch
 import torch.nn.functional as F
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from efface.errors import EffaceError
 from efface.methods.classes import Photos, class_head, forgotten_photos, retained_photos, train_on_both
+from efface.methods.low_rank import LowRank, add_to, fold
 from efface.methods.seen import LastBlocks, Seen
 from efface.methods.unlearner import Request, Unlearner
 from efface.targets.recognition import RecognitionTarget
@@ -97,24 +97,8 @@ class GsLora(Unlearner):
             generator=generator,
             schedule=lambda step: (1 + math.cos(math.pi * step / self.steps)) / 2,
         )
-        for module in maps:
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        fold(maps)
         return part.result()
-
-
-class LowRank(nn.Module):
-    """W -> W + B A / r, for a weight [outputs, ...]."""
-
-    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
-        super().__init__()
-        outputs, inputs = weight.flatten(1).shape
-        self.rank = min(rank, outputs, inputs)
-        drawn = (2 * torch.rand(self.rank, inputs, generator=generator) - 1) / math.sqrt(inputs)
-        self.down = nn.Parameter(drawn.to(weight))
-        self.up = nn.Parameter(weight.new_zeros(outputs, self.rank))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + (self.up @ self.down / self.rank).view_as(weight)
 
 
 def linear_maps(network: nn.Module, names: Iterable[str]) -> Iterable[nn.Linear | nn.Conv2d]:
@@ -123,14 +107,6 @@ def linear_maps(network: nn.Module, names: Iterable[str]) -> Iterable[nn.Linear 
         for module in network.get_submodule(name).modules():
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
                 yield module
-
-
-def add_to(module: nn.Module, rank: int, generator: torch.Generator) -> LowRank:
-    """Make a module compute with its weight plus a new addition, which is returned."""
-    weight = module.get_parameter("weight")
-    addition = LowRank(weight, rank, generator)
-    parametrize.register_parametrization(module, "weight", addition)
-    return addition
 
 
 def group_norm(group: list[LowRank]) -> Tensor:
