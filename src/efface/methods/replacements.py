@@ -73,7 +73,11 @@ def kept_apart(target: GanTarget, directions: Tensor, largest: float) -> Tensor:
 
 def replacements(target: GanTarget, request: RebuildRequest, distance: float, lengths: Lengths, apart: float) -> Tensor:
     """GUIDE's w_t [people, rows, w_dim] of a request's people, apart from each other and from those of `earlier`."""
-    before = request.earlier.to(target.device) if len(request.earlier) else target.w_average[None][:0]
-    people = torch.cat([before, request.latents.to(target.device)])
-    directions = kept_apart(target, unit_offsets(target, people), apart)[len(before) :]
-    return beyond_average(target, directions, distance * length_unit(target, lengths))
+    directions = kept_apart(target, unit_offsets(target, in_order(target, request)), apart)
+    return beyond_average(target, directions[len(request.earlier) :], distance * length_unit(target, lengths))
+
+
+def in_order(target: GanTarget, request: RebuildRequest) -> Tensor:
+    """w [n, rows, w_dim] of the earlier people, then of those of the request."""
+    people = request.latents.to(target.device)
+    return torch.cat([request.earlier.to(target.device), people]) if len(request.earlier) else people

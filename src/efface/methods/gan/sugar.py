@@ -1,0 +1,147 @@
+"""Learn first who takes each person's place, then draw them there, while weights that matter stay where they are.
+
+Paper: SUGAR (WACV 2026, arXiv 2512.06562), as far as it is known to us by its official code.
+    target     w_t = w_avg − d·T(w_id) / ‖T(w_id)‖, T a small U-Net on the map [rows, w_dim]      (methods/surrogate.py)
+    stage 1    trains T: the planes of w_t stay near those of w_u, picture and identity go away
+    stage 2    GUIDE's local and adjacency terms with T's targets + λ·EWC on the synthesis's weights
+
+paper's value / ours: d 20, λ 50, Adam 2e-4 / the same; T's size, stage 1's weights, rate and steps, and steps of stage
+2: not known to us / T adds to w_id what three levels of 16, 32, 64 channels make of it, at first nothing, so that stage
+1 begins at GUIDE's direction; its loss is a·MSE(planes) − b·perceptual distance − c·(1 − cosine) of the source's
+pictures at w_t and w_u from one camera, a, b, c as in GUIDE's L; 200 steps; the others: fields. EWC's Fisher
+information, and so what λ amounts to, is ours (methods/consolidation.py). Several people jointly: T is one map for all
+of them, and each step takes one. One after another: each run starts at the weights of the one before, and EWC holds
+those. Targets are kept apart as in `guide`; those of `earlier` people are what this run's T makes of them.
+
+Mistakes avoided: in the official code the identity term of stage 1 has no gradient; here it reaches T.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from efface import training
+from efface.methods.consolidation import Consolidation
+from efface.methods.rebuilding import RebuildRequest
+from efface.methods.rebuilding_losses import Rebuilding, Views, Weights, at_rest, perceptual, student_of
+from efface.methods.replacements import Lengths, beyond_average, in_order, kept_apart, length_unit, unit_offsets
+from efface.methods.surrogate import Surrogate
+from efface.methods.unlearner import Unlearner
+from efface.models.lpips import LpipsFiles
+from efface.targets.gan import GanTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sugar(Unlearner):
+    """Draw a learned replacement in place of each person, weights held by EWC (SUGAR)."""
+
+    paper: ClassVar = "SUGAR, WACV 2026, arXiv 2512.06562"
+    objective: ClassVar = "rebuilding"
+
+    distance: PositiveFloat = 20.0
+    """d: how far beyond the average latent the replacement lies, in `lengths`; paper: 20."""
+    lengths: Lengths = "w"
+    """Of d and α: w, W+'s own units; mean, multiples of this generator's mean ‖w − w_avg‖ (ours); paper: w."""
+    apart: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Largest cosine of two people's directions; nearer ones are turned apart; ours, paper: none (1)."""
+    reach: NonNegativeFloat = 15.0
+    """α, at most: how far around the person adjacent latents lie, in `lengths`; paper: as GUIDE, 15."""
+    adjacent: NonNegativeInt = 2
+    """Adjacent latents in a step; paper: as GUIDE, 2."""
+    preserved: NonNegativeInt = 0
+    """Latents of people who never existed, which are to be drawn as before, in a step; paper: 0."""
+    retained: NonNegativeInt = 0
+    """Retained people's latents beside them in a step, where the request has any; paper: 0."""
+    weights: Weights = field(default_factory=Weights)
+    """Of the terms: planes, perceptual, identity, adjacency, preserved; paper: 0.01, 1, 0.1, 1, 1."""
+    views: Views = field(default_factory=Views)
+    """Cameras: yaw ±degrees, pitch radians, count; paper: 15, -0.2, any yaw."""
+    lpips: LpipsFiles | None = None
+    """LPIPS weights: vgg, vgg_sha256, linear, linear_sha256; none: features of the shipped recogniser; paper: LPIPS."""
+    learning_rate: PositiveFloat = 2e-4
+    """Of Adam in stage 2; paper: 2e-4."""
+    consolidation: NonNegativeFloat = 50.0
+    """λ of EWC on the synthesis's weights, no unit; paper: 50 (its Fisher information's scale is not known to us)."""
+    measured: PositiveInt = 64
+    """People who never existed whom the Fisher information is a mean over; ours."""
+    surrogate_weights: Weights = field(default_factory=Weights)
+    """Of stage 1: planes (kept near), perceptual and identity (driven away); ours."""
+    surrogate_rate: PositiveFloat = 1e-3
+    """Of Adam in stage 1; ours."""
+    surrogate_steps: NonNegativeInt = 200
+    """Optimiser steps of stage 1 for each person; 0 leaves GUIDE's direction as it is; ours."""
+    steps: PositiveInt = 1000
+    """Optimiser steps for each person; paper: not known to us, GUIDE: 1000."""
+
+    def unlearn(self, target: GanTarget, request: RebuildRequest, generator: torch.Generator) -> GanTarget:
+        student, trained = student_of(target, request)
+        surrogate = self.learned(target, request, generator)
+        people = in_order(target, request)
+        with torch.no_grad():
+            directions = surrogate(people - target.w_average)
+        directions = kept_apart(target, unit_offsets(target, target.w_average + directions), self.apart)
+        length = length_unit(target, self.lengths)
+        goals = beyond_average(target, directions, self.distance * length)[-len(request.people) :]
+        losses = Rebuilding(
+            target,
+            student,
+            request,
+            goals,
+            weights=self.weights,
+            views=self.views,
+            lpips=self.lpips,
+            reach=self.reach * length,
+            adjacent=self.adjacent,
+            preserved=self.preserved,
+            retained=self.retained,
+        )
+        held = Consolidation(student, trained, self.views, self.measured, generator)
+
+        def loss(*batch: Tensor) -> dict[str, Tensor]:
+            return losses.loss(*batch) | {"consolidation": self.consolidation * held.loss()}
+
+        training.fit(
+            student.backbone.synthesis,
+            losses.draw,
+            loss,
+            optimiser=torch.optim.Adam(trained, lr=self.learning_rate),
+            steps=self.steps * len(request.people),
+            generator=generator,
+        )
+        return at_rest(student)
+
+    def learned(self, target: GanTarget, request: RebuildRequest, generator: torch.Generator) -> Surrogate:
+        """Stage 1: T, trained on the source, which stays as it is."""
+        surrogate = Surrogate(generator).to(target.device)
+        people, cameras = request.latents.to(target.device), self.views.cameras(target)
+        distance, weights = perceptual(target, self.lpips), self.surrogate_weights
+        length = self.distance * length_unit(target, self.lengths)
+
+        def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+            person = torch.randint(len(people), (1,), generator=generator)
+            return people[person], torch.randint(len(cameras), (1,), generator=generator)
+
+        def loss(w: Tensor, view: Tensor) -> dict[str, Tensor]:
+            camera = cameras[view]
+            goal = beyond_average(target, surrogate(w - target.w_average), length)
+            planes, theirs = target.planes(goal), target.planes(w)
+            picture, own = target.render(planes, goal, camera), target.render(theirs, w, camera)
+            embeddings = target.recogniser.forward(target.faces(torch.cat([picture, own]), camera.expand(2, -1)))
+            return {
+                "planes": weights.planes * (planes - theirs).square().mean(),
+                "picture": -weights.perceptual * distance(picture, own).sum(),
+                "identity": -weights.identity * (1 - embeddings[0] @ embeddings[1]),
+            }
+
+        training.fit(
+            surrogate,
+            draw,
+            loss,
+            optimiser=torch.optim.Adam(surrogate.parameters(), lr=self.surrogate_rate),
+            steps=self.surrogate_steps * len(people),
+            generator=generator,
+        )
+        return surrogate.requires_grad_(False)
