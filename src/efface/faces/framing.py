@@ -39,7 +39,7 @@ def frame(
         if matrix is None:
             no_face.append(photo.name)
         else:
-            whole = _move(left, top, side) @ np.vstack([matrix, [0, 0, 1]])
+            whole = moved(left, top, side) @ np.vstack([matrix, [0, 0, 1]])
             pixels[len(kept)] = torch.from_numpy(warp(found, whole, size)).permute(2, 0, 1)
             kept.append(photo)
         if faces > 1:
@@ -70,7 +70,7 @@ def _placed(
     return (alignment_of(faces[0].landmarks), len(faces)) if faces else (None, 0)
 
 
-def _move(left: float, top: float, side: float) -> np.ndarray:
+def moved(left: float, top: float, side: float) -> np.ndarray:
     """[2, 3]: the template's pixels to those of the frame; a pixel's centre is a whole number in both."""
     scale = side / SIZE
     return np.array([[scale, 0, left + (scale - 1) / 2], [0, scale, top + (scale - 1) / 2]])

@@ -38,6 +38,8 @@ class Photo:
     alignment: tuple[float, ...] | None = None
     """Six numbers, row by row of the 2 × 3 matrix that maps the photo to the 112 × 112 ArcFace template, where it is
     known: no face is looked for then."""
+    five: tuple[float, ...] | None = None
+    """Ten numbers, (x, y) of the five landmarks in pixels of the photo, where they are known."""
 
     def encoded(self) -> bytes:
         """The stored bytes of the picture file."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from efface import registry
 from efface.errors import EffaceError
-from efface.faces.alignment import TEMPLATE, alignment_of, warp
+from efface.faces.alignment import TEMPLATE, alignment_of, similarity, warp
 from efface.faces.crops import SIZE
 from efface.faces.detection import Detector
 from efface.faces.framing import template_in
@@ -92,6 +92,16 @@ class GanTarget:
     def size(self) -> int:
         """Side of a picture in pixels."""
         return self.parts.generator.sizes["resolution"]
+
+    @property
+    def framing(self) -> tuple[int, float, float, float]:
+        """(size, left, top, side) of photos as `faces.framing.frame` gives them: what the encoder takes, and without
+        one pictures of the generator's size, with the face where it draws the average one from the front."""
+        place = self.spec.window
+        if self.parts.encoder is not None:
+            return self.spec.size, place.left, place.top, place.side
+        (a, _, x), (_, _, y) = similarity(TEMPLATE, self.five(self.camera())[0])
+        return self.size, x - (a - 1) / 2, y - (a - 1) / 2, a * SIZE
 
     def camera(self, yaw: Tensor | float = 0.0, pitch: Tensor | float = 0.0) -> Tensor:
         """Cameras [n, 25] around the head; radians, see `rays.camera`. Generators of pictures ignore them."""
@@ -233,10 +243,10 @@ class GanTarget:
     # --- files --------------------------------------------------------------------------------------------------
 
     def changes(self, original: "GanTarget") -> tuple[str, ...]:
-        """Names of the generator's tensors that differ from the original's."""
+        """Names of the generator's tensors that differ from the original's, or that it does not have."""
         before = original.parts.generator.state_dict()
         own = self.parts.generator.state_dict()
-        return tuple(name for name, tensor in own.items() if not torch.equal(tensor, before[name]))
+        return tuple(n for n, tensor in own.items() if n not in before or not torch.equal(tensor, before[n]))
 
     def save(self, folder: Path, changed: Iterable[str] = (), **extra: str) -> list[Path]:
         """Write `folder`, which appears when all is in it; returns the files.

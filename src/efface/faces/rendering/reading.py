@@ -83,8 +83,8 @@ def _pack(root: Path) -> Iterator[tuple[Photo, PhotoRecord]]:
 
 
 def _photo(record: PhotoRecord, path: Path, span: tuple[int, int] | None) -> Photo:
-    matrix = tuple(record.alignment.astype(float).ravel().tolist())
-    return Photo(record.person, photo_name(record), path, span, alignment=matrix)
+    matrix, five = (tuple(v.astype(float).ravel().tolist()) for v in (record.alignment, record.five))
+    return Photo(record.person, photo_name(record), path, span, alignment=matrix, five=five)
 
 
 def _opened(path: Path) -> tarfile.TarFile:
