@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from efface.errors import EffaceError, line_of
-from efface.models import eg3d, official, stylegan2
+from efface.models import eg3d, flows, official, stylegan2
 from efface.models.diffusion_model import Window
 from efface.models.encoder import Encoder
 from efface.models.layout import filled
@@ -89,6 +89,9 @@ def write(parts: Parts, folder: Path, half: bool = False, **extra: str) -> list[
         told = {**extra, **described(parts.generator), "face": json.dumps(parts.face.tolist())}
     else:
         told = {**parts.header, **extra}
+    added = flows.attached(backbone(parts.generator).synthesis)
+    if added is not None:
+        told["flows"] = json.dumps(asdict(added))
     paths = [_written(parts.generator, folder / GENERATOR, half, told)]
     if parts.encoder is not None:
         told = {**extra, "network": "encoder", "sizes": json.dumps(parts.encoder.sizes)}
@@ -100,6 +103,11 @@ def _written(module: torch.nn.Module, path: Path, half: bool, told: Mapping[str,
     tensors = {name: t.half() if half and t.is_floating_point() else t for name, t in module.state_dict().items()}
     save(path, {name: t for name, t in tensors.items() if not name.endswith(IGNORED)}, told)
     return path
+
+
+def backbone(generator: Generator) -> stylegan2.Generator:
+    """The StyleGAN2 generator: of the pictures, or of the planes."""
+    return generator.backbone if isinstance(generator, eg3d.Generator) else generator
 
 
 def described(generator: Generator) -> dict[str, str]:
@@ -131,6 +139,9 @@ def read_parts(weights: Path, network: str) -> Parts:
     published = "arguments" in told
     with torch.device("meta"):
         generator: Generator = _made(path, lambda: (official.generator if published else _built)(told))
+        if "flows" in told:
+            added = _made(path, lambda: flows.Flows(**json.loads(told["flows"])))
+            flows.attach(backbone(generator).synthesis, added)
     filled(generator, path)
     if published:
         return Parts(generator, None, official.face(network), told)

@@ -167,6 +167,8 @@ class Block(nn.Module):
             self.conv0 = SynthesisLayer(inputs, outputs, w_dim, resolution, up=up, clamp=clamp)
         self.conv1 = SynthesisLayer(outputs, outputs, w_dim, resolution, clamp=clamp)
         self.torgb = ToRGB(outputs, colours, w_dim, clamp=clamp)
+        self.flow: nn.Module | None = None
+        """What becomes of the maps before they go on (models/flows.py), where there is something."""
 
     def forward(
         self,
@@ -179,6 +181,8 @@ class Block(nn.Module):
         """w [n, layers + 1, w_dim]: a row for each convolution and one for the colours."""
         first = self.const.expand(len(w), -1, -1, -1) if x is None else self.conv0(x, w[:, 0], noise, generator)
         maps: Tensor = self.conv1(first, w[:, -2], noise, generator)
+        if self.flow is not None:
+            maps = self.flow(maps)
         added = self.torgb(maps, w[:, -1])
         if picture is None:
             return maps, added
