@@ -21,6 +21,7 @@ from efface.faces.alignment import align
 from efface.faces.datasets.people import ShippedPeople
 from efface.faces.framing import frame, template_in
 from efface.faces.people import People
+from efface.models.diffusion import tiny
 from efface.models.diffusion.shipped import SCHEDULE
 from efface.models.latents import PatchLatents
 from efface.models.projector import Projector
@@ -29,6 +30,7 @@ from efface.models.weights import read_header
 from efface.progress import Quiet
 from efface.recipes import diffusion
 from efface.targets.diffusion import DiffusionTarget
+from efface.testing import train_tiny_diffusion
 
 CONFIG = Path(__file__).parents[1] / "configs" / "train" / "diffusion.yaml"
 SMALL = {"name": "diffusion", **diffusion.DiffusionRecipe.tiny, "precision": "fp32", "device": "cpu"}
@@ -56,6 +58,31 @@ def test_the_config_runs_tiny_and_writes_everything(tmp_path):
     assert log(out, "training")[-1]["step"] == log(out, "validation")[-1]["step"] == 4
     assert {"ism", "nearest"} == log(out, "validation")[-1]["figures"].keys()
     assert "8 people, 32 photos" in (out / "card.md").read_text()
+
+
+def test_the_tiny_model_is_made_by_the_same_recipe(tmp_path, monkeypatch):
+    """Its recogniser's embeddings of its own pictures, its size; as the script beside its weights asks for it."""
+    kept = {}
+
+    def prepare(recipe, people, spec, *rest):
+        kept.update(prepared(recipe, people, spec, *rest), people=people)
+        return {name: tensor for name, tensor in kept.items() if name != "people"}
+
+    prepared = diffusion.DiffusionRecipe._prepare
+    monkeypatch.setattr(diffusion.DiffusionRecipe, "_prepare", prepare)
+    few = {"faces": {"name": "drawn", "people": 6, "photos": 4}, "held_out": 2, "steps": 2, "batch": 4}
+    train_tiny_diffusion.train(tmp_path / "made", **few)
+    target = DiffusionTarget.load("tiny", tmp_path / "made")
+    pixels = frame(kept["people"], 64, 0, 0, 64)[0].pixels
+    assert torch.allclose(target.recognise(pixels)[0], kept["embeddings"][:, 0], atol=1e-5)
+    assert torch.allclose(target.encode(pixels), kept["latents"][:, 0].float(), atol=1e-2)
+    assert target.generate(kept["embeddings"][0, :1], 1, torch.Generator(), steps=2).shape == (1, 3, 64, 64)
+    shipped, made = (read_header(folder / "unet.safetensors") for folder in (tiny.WEIGHTS, tmp_path / "made"))
+    assert made["licence"] == "Apache-2.0" and shipped.keys() <= made.keys() | {"method"}
+    card = (tmp_path / "made" / "tiny.md").read_text()
+    assert "4 people, 16 photos" in card and card.count("Command:") == 1
+    before, after = (DiffusionTarget.load("tiny", f).parts.unet for f in (tiny.WEIGHTS, tmp_path / "made"))
+    assert {n: p.shape for n, p in before.named_parameters()} == {n: p.shape for n, p in after.named_parameters()}
 
 
 def test_an_interrupted_training_ends_in_the_very_same_weights(tmp_path, monkeypatch):

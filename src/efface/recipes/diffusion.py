@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from efface import registry, training
 from efface.config import entry
 from efface.errors import EffaceError
-from efface.faces.framing import frame
+from efface.faces.framing import frame, template_in
 from efface.faces.people import People
 from efface.folder import RunFolder, write_text
 from efface.models.diffusion import shipped as layout
-from efface.models.diffusion.shipped import SCHEDULE, ShippedDiffusion, unet_config
-from efface.models.diffusion_model import Parts
+from efface.models.diffusion.shipped import SCHEDULE, unet_config
+from efface.models.diffusion_model import DiffusionModel, Parts
 from efface.models.latents import PatchLatents
 from efface.models.projector import Projector
 from efface.models.schedule import Schedule
@@ -70,6 +70,8 @@ class DiffusionRecipe:
         "turned": 90.0,
     }
 
+    model: Literal["shipped", "tiny"] = "shipped"
+    """What is made: by it go the recogniser, the size of the pictures and where the face lies in them."""
     faces: entry("faces.datasets")  # pyright: ignore[reportInvalidTypeForm]
     """The photos to train on: `name` and the fields of `efface datasets NAME`. Each knows its alignment."""
     turned: Annotated[float, Field(gt=0, le=90)] = 90.0
@@ -133,10 +135,9 @@ class DiffusionRecipe:
             )
         device = torch.device(state.device or "cpu")
         people, others = self._people()
-        spec = ShippedDiffusion()
-        recogniser = RecognitionTarget.load(
-            spec.recogniser, registry.get("models.recognition", spec.recogniser).shipped, device
-        )
+        spec: DiffusionModel = registry.get("models.diffusion", self.model)()
+        weights = registry.get("models.recognition", spec.recogniser).shipped
+        recogniser = RecognitionTarget.load(spec.recogniser, weights, device)
         generator = torch.Generator().manual_seed(self.seed)
         prepared = folder.checkpoints / "photos.safetensors"
         if not prepared.exists():
@@ -145,7 +146,7 @@ class DiffusionRecipe:
             safetensors.torch.save_file(tensors, prepared.with_suffix(".tmp"))
             prepared.with_suffix(".tmp").rename(prepared)
         photos = _Photos(safetensors.torch.load_file(prepared))
-        parts = self._parts(photos.tensors, generator)
+        parts = spec.load(self.start) if self.start else self._parts(photos.tensors, generator)
         target = DiffusionTarget(spec, parts, recogniser, device=device)
         judged = _Judged.of(others, target, watcher)
         message = f"{len(people):,} people, {photos.count:,} photos; measured on {len(others)} others"
@@ -171,7 +172,7 @@ class DiffusionRecipe:
         return People(first, people.aligned), People(last, people.aligned)
 
     def _prepare(
-        self, people: People, spec: ShippedDiffusion, recogniser: RecognitionTarget, watcher: Watcher
+        self, people: People, spec: DiffusionModel, recogniser: RecognitionTarget, watcher: Watcher
     ) -> dict[str, Tensor]:
         """Everything that the training needs of the photos, each as it is and mirrored: `latents` half
         [n, 2, c, h, w], `embeddings` [n, 2, d], `labels` int32 [n] (rising), and the latents' `mean`, `basis` and
@@ -203,8 +204,8 @@ class DiffusionRecipe:
                 both = torch.stack([pixels, pixels.flip(3)], dim=1)
                 flat = both.flatten(0, 1)
                 latents.append(autoencoder.encode(flat.float() / 127.5 - 1).half().unflatten(0, both.shape[:2]))
-                crops = flat[..., place.top : place.top + place.side, place.left : place.left + place.side]
-                embeddings.append(recogniser.embed(crops.contiguous()).unflatten(0, both.shape[:2]))
+                crops = template_in(flat, (place.left, place.top, place.side)).round().clamp(0, 255).to(torch.uint8)
+                embeddings.append(recogniser.embed(crops).unflatten(0, both.shape[:2]))
                 labels += rows
                 tick(len(names[begin : begin + 20]))
         return {
@@ -215,9 +216,7 @@ class DiffusionRecipe:
         }
 
     def _parts(self, tensors: Mapping[str, Tensor], generator: torch.Generator) -> Parts:
-        """The model to train: the latents of the photos, networks freshly drawn or from `start`."""
-        if self.start is not None:
-            return ShippedDiffusion().load(self.start)
+        """The model to train: the latents of the photos, networks freshly drawn."""
         autoencoder = PatchLatents(self.patch, self.latents)
         autoencoder.load_state_dict({name: tensors[name] for name in ("mean", "basis", "scale")})
         side = tensors["latents"].shape[-1]
