@@ -1,5 +1,5 @@
-"""Train the tiny diffusion model on drawn people by the recipe of the shipped one (`efface.recipes.diffusion`) and write
-its folder, with its card, beside this file. The weights that lie there are older (their card).
+"""Train the tiny diffusion model on drawn people by the recipe of the shipped one (`efface.recipes.diffusion`), and
+write its folder, with its card, beside this file. The weights that lie there are older (their card).
 
 python -m efface.testing.train_tiny_diffusion [OUT]       a quarter of an hour on one idle core, or so
 """
