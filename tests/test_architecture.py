@@ -20,7 +20,7 @@ LEVELS = (
     {"models"},
     {"faces"},
     {"targets", "training"},
-    {"methods", "metrics", "report", "gallery"},
+    {"methods", "metrics", "report", "gallery", "journal"},
     {"attacks"},
     {"config"},
     {"given"},

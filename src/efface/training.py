@@ -119,6 +119,19 @@ def session(
         _current.reset(token)
 
 
+@torch.no_grad()
+def follow(mean: nn.Module, network: nn.Module, average: float, done: int) -> None:
+    """Running mean of weights after so many steps: mean ← d · mean + (1 − d) · network, BatchNorm's statistics too;
+    counters are copied. d is `average`, in the first steps less: (1 + done) / (10 + done)."""
+    decay = min(average, (1 + done) / (10 + done))
+    pairs = list(zip(mean.state_dict().values(), network.state_dict().values(), strict=True))
+    means, values = (list(column) for column in zip(*(p for p in pairs if p[0].is_floating_point()), strict=True))
+    torch._foreach_lerp_(means, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+    for counter, value in pairs:
+        if not counter.is_floating_point():
+            counter.copy_(value)
+
+
 def fit(
     module: nn.Module,
     draw: Callable[[torch.Generator], tuple[Tensor, ...]],

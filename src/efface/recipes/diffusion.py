@@ -8,8 +8,6 @@ the embedding that it was asked for, the more the less noise there is (ours, aft
 """
 
 import copy
-import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from efface.errors import EffaceError
 from efface.faces.framing import frame, template_in
 from efface.faces.people import People
 from efface.folder import RunFolder, write_text
+from efface.journal import Journal, trapezoid
 from efface.models.diffusion import shipped as layout
 from efface.models.diffusion.shipped import SCHEDULE, unet_config
 from efface.models.diffusion_model import DiffusionModel, Parts
@@ -231,13 +230,7 @@ class DiffusionRecipe:
         """Weights (the running mean), samples, curve and card."""
         made = f"efface train ({people:,} people, {loop.photos.count:,} photos)"
         layout.write(loop.mean.parts, folder.path / "weights", half=True, origin=made, licence=self.licence)
-        log = [json.loads(line) for line in (folder.path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-        losses = {line["step"]: line["loss"] for line in log if line["event"] == "training"}
-        series: dict[str, dict[int, float]] = {}
-        for line in log:
-            if line["event"] == "validation":
-                for key, value in line["figures"].items():
-                    series.setdefault(key, {})[line["step"]] = value
+        losses, series = loop.journal.read()
         (folder.path / "curve.png").write_bytes(training_curve(losses, series))
         write_text(folder.path / "card.md", _card(self, loop, series, cost, people))
         folder.log("trained", f"{cost['steps']} steps, {cost['seconds']:.0f} s: weights, card.md and curve.png written")
@@ -302,15 +295,14 @@ class _Loop:
         self.half = in_bf16(self.recipe.precision, self.target.device)
         if self.half and self.target.device.type == "cpu":
             parts.unet.set_attn_processor(AttnProcessor())  # a step in bf16 then takes a third less
-        self.logged: tuple[int, float] | None = None
-        self.terms: list[dict[str, float]] = []
+        self.journal = Journal(self.folder, self.session, self.recipe.steps, self.recipe.batch, "images", LOGGED)
 
     def run(self, generator: torch.Generator) -> None:
         """All steps, or those that an interrupted run has left."""
         parts, recipe = self.target.parts, self.recipe
         trained = nn.ModuleDict({"unet": parts.unet, "projector": parts.projector}).requires_grad_(True)
         kept = nn.ModuleDict({"unet": self.mean.parts.unet, "projector": self.mean.parts.projector})
-        self.pairs = list(zip(kept.parameters(), trained.parameters(), strict=True))
+        self.trained, self.kept = trained, kept
         optimiser = torch.optim.AdamW(
             trained.parameters(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay, fused=True
         )
@@ -322,13 +314,12 @@ class _Loop:
             steps=recipe.steps,
             generator=generator,
             train_mode=True,
-            schedule=self._schedule,
+            schedule=lambda step: trapezoid(step, recipe.steps, recipe.warm_up, recipe.cooling),
             each=self._each,
         )
 
     def measure(self, done: int) -> dict[str, float]:
         """Draw the people who are measured on, with the running mean of the weights; log and return the numbers."""
-        began = time.perf_counter()
         generator = torch.Generator().manual_seed(0)
         conditions = self.judged.conditions
         with torch.autocast(self.target.device.type, torch.bfloat16, enabled=self.half):
@@ -340,12 +331,8 @@ class _Loop:
             "ism": float(cosines[torch.arange(len(own)), own].mean()),
             "nearest": float((cosines.argmax(1) == own).float().mean()),
         }
-        said = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
-        message = f"step {done}: {said} (photos themselves: {self.judged.ceiling:.3f})"
-        self.folder.log("validation", message, step=done, figures=figures, ceiling=self.judged.ceiling)
+        self.journal.measured(done, figures, self.judged.ceiling)
         _grid(pictures[: 2 * 20 : 1], 10).save(self.folder.path / "samples.png")
-        if self.logged:  # measuring is not training
-            self.logged = (self.logged[0], self.logged[1] + time.perf_counter() - began)
         return figures
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -376,38 +363,15 @@ class _Loop:
                 found = self.target.recogniser.forward(self.target.window(pictures)).float()
             weight = signal.flatten().square() * embeddings.norm(dim=1)  # nobody has no likeness
             terms["identity"] = self.recipe.identity * (weight * (1 - (found * embeddings).sum(1))).mean()
-        self.terms.append({name: float(term.detach()) for name, term in terms.items()})
+        self.journal.add(terms)
         return terms
 
-    def _schedule(self, step: int) -> float:
-        steps = self.recipe.steps
-        rising, falling = self.recipe.warm_up * steps, self.recipe.cooling * steps
-        return min(1.0, (step + 1) / (rising + 1), (steps - step) / (falling + 1))
-
-    @torch.no_grad()
     def _each(self, done: int, loss: Tensor) -> None:
-        if self.logged is None:
-            self.logged = (done, time.perf_counter())
-        decay = min(self.recipe.average, (1 + done) / (10 + done))
-        means, values = ([p.data for p in column] for column in zip(*self.pairs, strict=True))
-        torch._foreach_lerp_(means, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
-        if done % LOGGED == 0 or done == self.recipe.steps:
-            self._log(done)
+        training.follow(self.kept, self.trained, self.recipe.average, done)
+        self.journal.step(done)
         if done % MEASURED == 0 and done < self.recipe.steps:
-            self.measure(done)
-
-    def _log(self, done: int) -> None:
-        assert self.logged is not None
-        now = time.perf_counter()
-        speed = (done - self.logged[0]) * self.recipe.batch / max(1e-9, now - self.logged[1])
-        self.logged = (done, now)
-        terms = {name: float(np.mean([one[name] for one in self.terms])) for name in self.terms[-1]}
-        self.terms.clear()
-        said = ", ".join(f"{name} {value:.4f}" for name, value in terms.items())
-        message = f"step {done} of {self.recipe.steps}: {said}, {speed:.0f} images/s"
-        seconds = round(now - self.session.began, 1)
-        facts = {"step": done, "seconds": seconds, "loss": sum(terms.values()), "terms": terms}
-        self.folder.log("training", message, **facts, images_per_second=round(speed, 1))
+            with self.journal.aside():
+                self.measure(done)
 
 
 def _frontal(people: People, path: Path, turned: float) -> People:

@@ -9,8 +9,6 @@ Ours; EG3D and StyleGAN2 are trained adversarially.
 """
 
 import copy
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ from efface.faces.people import People, Photo
 from efface.faces.rendering.reading import album
 from efface.faces.rendering.record import PhotoRecord
 from efface.folder import RunFolder, write_text
+from efface.journal import Journal, trapezoid
 from efface.models import eg3d, stylegan2
 from efface.models.encoder import Encoder, centre, scaled
 from efface.models.gan_model import GanModel, Generator, Parts, triangulated, write
@@ -221,13 +220,7 @@ class GanRecipe:
         made = f"efface train ({len(loop.moments.people):,} people, {len(loop.moments):,} moments)"
         (folder.path / "weights").mkdir(exist_ok=True)
         write(loop.mean.parts, folder.path / "weights", half=True, origin=made, licence=self.licence)
-        log = [json.loads(line) for line in (folder.path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-        losses = {line["step"]: line["loss"] for line in log if line["event"] == "training"}
-        series: dict[str, dict[int, float]] = {}
-        for line in log:
-            if line["event"] == "validation":
-                for key, value in line["figures"].items():
-                    series.setdefault(key, {})[line["step"]] = value
+        losses, series = loop.journal.read()
         (folder.path / "curve.png").write_bytes(training_curve(losses, series))
         _samples(loop).save(folder.path / "samples.png")
         if loop.mean.turns:
@@ -321,8 +314,7 @@ class _Loop:
         self.mean.parts.encoder = copy.deepcopy(self.target.parts.encoder)
         self.distance = FeatureDistance(self.target.recogniser)
         self.half = in_bf16(self.recipe.precision, self.target.device)
-        self.logged: tuple[int, float] | None = None
-        self.terms: list[dict[str, float]] = []
+        self.journal = Journal(self.folder, self.session, self.recipe.steps, self.recipe.batch, "moments", LOGGED)
 
     @property
     def encoder(self) -> Encoder:
@@ -336,8 +328,7 @@ class _Loop:
         self.target.backbone.mapping.requires_grad_(False)
         assert self.mean.parts.encoder is not None
         kept = nn.ModuleDict({"generator": self.mean.parts.generator, "encoder": self.mean.parts.encoder})
-        self.pairs = list(zip(kept.state_dict().values(), trained.state_dict().values(), strict=True))
-        self.pairs = [(m, v) for m, v in self.pairs if m.is_floating_point()]
+        self.trained, self.kept = trained, kept
         optimiser = torch.optim.Adam(
             [p for p in trained.parameters() if p.requires_grad], lr=recipe.rate, betas=(0.9, 0.99), fused=True
         )
@@ -349,7 +340,7 @@ class _Loop:
             steps=recipe.steps,
             generator=generator,
             train_mode=True,
-            schedule=self._schedule,
+            schedule=lambda step: trapezoid(step, recipe.steps, recipe.warm_up, recipe.cooling),
             each=self._each,
         )
 
@@ -407,7 +398,6 @@ class _Loop:
     @torch.no_grad()
     def measure(self, done: int) -> dict[str, float]:
         """Invert one photo of each person who is measured on and draw it again; log and return the numbers."""
-        began = time.perf_counter()
         others, mean = self.others, self.mean
         first = torch.tensor([int((others.labels == i).nonzero()[0]) for i in range(len(others.people))])
         rest = torch.zeros(len(others.people), others.means.shape[-1])
@@ -428,12 +418,8 @@ class _Loop:
             figures[f"nearest{where}"] = float(nearest.float().mean())
             sheets.append(pictures)
         ceiling = float((rest[ids] * others.embeddings[first[ids], 0]).sum(1).mean())
-        said = ", ".join(f"{key} {value:.3f}" for key, value in figures.items())
-        message = f"step {done}: {said} (photos themselves: {ceiling:.3f})"
-        self.folder.log("validation", message, step=done, figures=figures, ceiling=ceiling)
+        self.journal.measured(done, figures, ceiling)
         _sheet([sheet[:10] for sheet in sheets]).save(self.folder.path / "inverted.png")
-        if self.logged:  # measuring is not training
-            self.logged = (self.logged[0], self.logged[1] + time.perf_counter() - began)
         return figures
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -484,38 +470,15 @@ class _Loop:
                 alike = (found * wanted.repeat_interleave(several, 0)).sum(1)
                 terms["identity"] = recipe.identity * (1 - alike).mean()
         terms["spread"] = recipe.spread * each.float().square().mean()
-        self.terms.append({name: float(term.detach()) for name, term in terms.items()})
+        self.journal.add(terms)
         return terms
 
-    def _schedule(self, step: int) -> float:
-        steps = self.recipe.steps
-        rising, falling = self.recipe.warm_up * steps, self.recipe.cooling * steps
-        return min(1.0, (step + 1) / (rising + 1), (steps - step) / (falling + 1))
-
-    @torch.no_grad()
     def _each(self, done: int, loss: Tensor) -> None:
-        if self.logged is None:
-            self.logged = (done, time.perf_counter())
-        decay = min(self.recipe.average, (1 + done) / (10 + done))
-        means, values = (list(column) for column in zip(*self.pairs, strict=True))
-        torch._foreach_lerp_(means, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
-        if done % LOGGED == 0 or done == self.recipe.steps:
-            self._log(done)
+        training.follow(self.kept, self.trained, self.recipe.average, done)
+        self.journal.step(done)
         if done % MEASURED == 0 and done < self.recipe.steps:
-            self.measure(done)
-
-    def _log(self, done: int) -> None:
-        assert self.logged is not None
-        now = time.perf_counter()
-        speed = (done - self.logged[0]) * self.recipe.batch / max(1e-9, now - self.logged[1])
-        self.logged = (done, now)
-        terms = {name: float(np.mean([one[name] for one in self.terms])) for name in self.terms[-1]}
-        self.terms.clear()
-        said = ", ".join(f"{name} {value:.4f}" for name, value in terms.items())
-        message = f"step {done} of {self.recipe.steps}: {said}, {speed:.1f} moments/s"
-        seconds = round(now - self.session.began, 1)
-        facts = {"step": done, "seconds": seconds, "loss": sum(terms.values()), "terms": terms}
-        self.folder.log("training", message, **facts, moments_per_second=round(speed, 2))
+            with self.journal.aside():
+                self.measure(done)
 
 
 def mirror(cameras: Tensor) -> Tensor:

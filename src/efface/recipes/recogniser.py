@@ -309,8 +309,7 @@ class _Loop:
         if self.logged is None:
             self.logged = (done, time.perf_counter())
         if "mean" in self.models:
-            decay = min(self.recipe.average, (1 + done) / (10 + done))
-            _follow(self.models["mean"].network, self.target.network, decay)
+            training.follow(self.models["mean"].network, self.target.network, self.recipe.average, done)
         if done % LOGGED == 0 or done == self.steps:
             value = float(torch.as_tensor(reduce(loss, reduction="mean")))
             if self.folder is not None:
@@ -343,16 +342,6 @@ class _Loop:
         if self.logged:  # measuring is not training
             self.logged = (self.logged[0], self.logged[1] + time.perf_counter() - began)
         return figures
-
-
-@torch.no_grad()
-def _follow(mean: nn.Module, network: nn.Module, decay: float) -> None:
-    """mean ← decay · mean + (1 − decay) · network, BatchNorm's statistics too; counters are copied."""
-    for a, b in zip(mean.state_dict().values(), network.state_dict().values(), strict=True):
-        if a.is_floating_point():
-            a.lerp_(b, 1 - decay)
-        else:
-            a.copy_(b)
 
 
 def in_bf16(precision: str, device: torch.device) -> bool:
