@@ -115,7 +115,7 @@ def _harm(audit: Audit) -> tuple[Rule, ...]:
 
 
 def _share(after: float | None, before: float | None) -> float | None:
-    return None if after is None or not before else after / before
+    return None if after is None or before is None or before <= 0 else after / before
 
 
 def _remains(audit: Audit) -> str:
