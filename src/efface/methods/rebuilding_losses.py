@@ -14,7 +14,9 @@ Ours too: cameras are evenly spaced, 11 of them (the paper's evaluation's), so t
 and is kept; several people take turns, drawn anew each step; latents of retained people may be added to the global
 term; renderings are deterministic (the official code's draw noise and where samples lie).
 
-All of a step's latents pass the student together: planes once for each, one rendering. The source's have no graph.
+All of a step's latents pass the student's synthesis together, planes once for each, and back. What is made of the
+planes is rendered term by term, and its graph is let go when the planes have its gradient: that bounds the memory. The
+source's passes have no graph.
 """
 
 import math
@@ -27,6 +29,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
+from efface.methods.gradients import with_gradient
 from efface.methods.rebuilding import RebuildRequest
 from efface.models.lpips import Lpips, LpipsFiles
 from efface.targets.gan import GanTarget
@@ -148,9 +151,19 @@ class Rebuilding:
 
     def loss(self, latents: Tensor, wanted: Tensor, known: Tensor, view: Tensor) -> dict[str, Tensor]:
         """The three terms of what `draw` gave; one that has no rows is left out."""
-        values = self.compared(latents, self.seen(wanted, known, view), view, self.pairs)
-        parts = zip(self.sizes, values.split(list(self.sizes.values())), strict=True)
-        return {name: self.term(name, part) for name, part in parts if len(part)}
+        seen = self.seen(wanted, known, view)
+        planes = self.student.planes(latents)
+        terms: dict[str, Tensor] = {}
+        start = 0
+        for name, count in self.sizes.items():
+            rows = slice(start, start + count)
+            start += count
+            if count:
+                own = planes[rows].detach().requires_grad_()
+                pairs = 0 if name == "global" else count
+                term = self.term(name, self.rendered(own, latents[rows], seen.rows(rows), view, pairs))
+                terms[name] = with_gradient(term, [planes[rows]], torch.autograd.grad(term, [own]))
+        return terms
 
     def term(self, name: str, values: Tensor) -> Tensor:
         """A term [], of a value for each of its rows [n]."""
@@ -160,7 +173,10 @@ class Rebuilding:
     def compared(self, latents: Tensor, seen: Seen, view: Tensor, pairs: int) -> Tensor:
         """For each row [n] L of the student's latents against what was seen of the source, of the first `pairs`; of the
         others the perceptual distance."""
-        planes = self.student.planes(latents)
+        return self.rendered(self.student.planes(latents), latents, seen, view, pairs)
+
+    def rendered(self, planes: Tensor, latents: Tensor, seen: Seen, view: Tensor, pairs: int) -> Tensor:
+        """The same, of the student's planes of the latents."""
         cameras = self.cameras[view].expand(len(latents), -1)
         pictures = self.student.render(planes, latents, cameras)
         values = self.weights.perceptual * self.distance(pictures, seen.features)
