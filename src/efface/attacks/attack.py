@@ -1,5 +1,6 @@
-"""What every attempt to bring a person back is given, and what it gives: a frozen dataclass in `attacks/recognition/`
-or `attacks/diffusion/`, one file an attempt. Definitions and measurements: docs/attacks.md, docs/diffusion.md."""
+"""What every attempt to bring a person back is given, and what it gives: a frozen dataclass in `attacks/recognition/`,
+`attacks/diffusion/` or `attacks/gan/`, one file an attempt. Definitions and measurements: docs/attacks.md,
+docs/diffusion.md, docs/gan.md."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -54,7 +55,7 @@ class Outcome(NamedTuple):
 
 
 Attacked = TypeVar("Attacked")
-"""What is attacked: `Subject`, or `drawing.Sitter`."""
+"""What is attacked: `Subject`, `drawing.Sitter` or `rebuilding.Rebuilder`."""
 
 
 class Attack(ABC, Generic[Attacked]):

@@ -9,6 +9,7 @@ import torch
 
 from efface.attacks.attack import Attack, Subject
 from efface.attacks.drawing import Sitter
+from efface.attacks.rebuilding import Rebuilder
 from efface.errors import EffaceError
 from efface.faces.crops import Crops
 from efface.metrics.audit import ATTACKS, Audit, conclude
@@ -43,7 +44,7 @@ def attempted(
 def drawn(
     audit: DrawingAudit,
     attacks: Iterable[Attack],
-    sitters: Mapping[str, Sitter],
+    sitters: Mapping[str, Sitter] | Mapping[str, Rebuilder],
     generator: torch.Generator,
     watcher: Watcher,
 ) -> DrawingAudit:

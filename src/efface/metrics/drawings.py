@@ -98,15 +98,21 @@ class Subjects:
 
     @classmethod
     def of(
-        cls, photos: Pictures, split: Split, anchors: Tensor, who: Sequence[str | None], most: int | None = None
+        cls,
+        photos: Pictures,
+        split: Split,
+        anchors: Tensor | None = None,
+        who: Sequence[str | None] = (),
+        most: int | None = None,
     ) -> "Subjects":
         """Draw the forgotten, their anchors, their look-alikes and, of the retained and the held-out, the first `most`
         (None: all).
 
         photos: in the split's order. anchors: unit [forgotten, d] in the split's order; who: the retained person that
-        each is, None: nobody. A condition is the normalised mean embedding of the seen photos; of a held-out person,
-        of the first photos that are not unseen. Who has none is not drawn. The forgotten are drawn from each unseen
-        photo too, where there are two: the template is the mean of the rest.
+        each is, None: nobody; both are left out for a model without anchors. A condition is the normalised mean
+        embedding of the seen photos; of a held-out person, of the first photos that are not unseen. Who has none is not
+        drawn. The forgotten are drawn from each unseen photo too, where there are two: the template is the mean of the
+        rest.
         """
         gallery = (*split.forget, *split.retain, *split.holdout)
         given = {p: _given(split, p) for p in gallery}
@@ -122,7 +128,8 @@ class Subjects:
         holdout = [p for p in split.holdout if p in drawable]
         neighbours = {f: nearest(f, [*retain, *holdout], NEIGHBOURS) for f in split.forget}
         hard = _once(p for f in split.forget for p in nearest(f, retain, HARD))
-        replaced = {f: name or f"anchor of {f}" for f, name in zip(split.forget, who, strict=True)}
+        meant = list(zip(split.forget, who, () if anchors is None else anchors, strict=True)) if who else []
+        replaced = {f: name or f"anchor of {f}" for f, name, _ in meant}
         groups: dict[str, tuple[str, ...]] = {
             "forget": split.forget,
             "anchor": _once(replaced.values()),
@@ -141,7 +148,7 @@ class Subjects:
         }
         groups[OTHERS] = _once(f for f, _ in by_photo.values())
         names = (*_once(p for members in groups.values() for p in members), *by_photo)
-        nobody = {replaced[f]: row for f, name, row in zip(split.forget, who, anchors, strict=True) if name is None}
+        nobody = {replaced[f]: row for f, name, row in meant if name is None}
         rows = [(by_photo[p][1],) if p in by_photo else given.get(p, ()) for p in names]
         means = torch.from_numpy(_means(photos.embeddings[OWN], rows))
         conditions = torch.stack([nobody.get(p, mean) for p, mean in zip(names, means, strict=True)])
@@ -288,10 +295,11 @@ class Drawings:
         """Who is in a group."""
         return self.subjects.groups[name]
 
-    def by_person(self, group: str, values: np.ndarray) -> ByPerson:
+    def by_person(self, group: str, values: np.ndarray, among: np.ndarray | None = None) -> ByPerson:
         """Means of values [found] over the pictures of each person of a group; null where one is nan or no face was
-        found."""
-        return self._each(group, lambda rows: values[rows[self.found]])
+        found. among: bool [n], only these pictures."""
+        some = self.found if among is None else self.found & among
+        return self._each(group, lambda rows: values[(rows & some)[self.found]])
 
     def missed(self, group: str) -> ByPerson:
         """Share of each person's pictures in which no face was found."""

@@ -47,8 +47,20 @@ def look(
         crops, found = target.window(pixels).round().clamp(0, 255).to(torch.uint8), torch.ones(len(pixels)).bool()
     else:
         crops, found = target.crops(pixels)
+    return embedded({OWN: target.recogniser, **judges}, pixels, people, crops, found, tick)
+
+
+def embedded(
+    recognisers: Mapping[str, RecognitionTarget],
+    pixels: Tensor,
+    people: Sequence[str],
+    crops: Tensor,
+    found: Tensor,
+    tick: Tick | None = None,
+) -> Pictures:
+    """What recognisers make of the faces of pictures. crops, found: as in Pictures; the rest as in `look`."""
     embeddings = {}
-    for name, recogniser in {OWN: target.recogniser, **judges}.items():
+    for name, recogniser in recognisers.items():
         embeddings[name] = torch.zeros(len(pixels), recogniser.spec.embedding_size)
         embeddings[name][found] = recogniser.embed(crops[found], tick=tick)
     return Pictures(pixels, tuple(people), crops, found, embeddings)
@@ -137,11 +149,13 @@ def audit(subjects: Subjects, drawn: Mapping[str, Pictures], generator: torch.Ge
     concluded = conclude(rows, generator)
     by_judges = {key: metric for key, metric in metrics.items() if metric.by_judges}
     for name in drawn:
-        _complete(concluded["models"].setdefault(name, {}), metrics)
+        complete(concluded["models"].setdefault(name, {}), metrics)
         for block in concluded["judges"].values():
-            _complete(block["models"].setdefault(name, {}), by_judges)
+            complete(block["models"].setdefault(name, {}), by_judges)
     content = concluded | {
-        "thresholds": {scorer: {f"far={rate_text(FAR)}": _threshold(m["original"])} for scorer, m in drawings.items()},
+        "thresholds": {
+            scorer: {f"far={rate_text(FAR)}": threshold_figure(m["original"])} for scorer, m in drawings.items()
+        },
         "groups": {group: list(members) for group, members in subjects.groups.items()},
         "neighbours": {person: list(near) for person, near in subjects.neighbours.items()},
         "anchors": dict(subjects.anchors),
@@ -159,14 +173,15 @@ def _measured(
                 yield from rows_of(model, group, key, metric.measure(scored, group))
 
 
-def _complete(groups: dict[str, dict[str, Any]], metrics: Mapping[str, Metric]) -> None:
+def complete(groups: dict[str, dict[str, Any]], metrics: Mapping[str, Metric]) -> None:
     """A group with nobody in it has all its numbers, and they are null."""
     for key, metric in metrics.items():
         for group in metric.groups:
             groups.setdefault(group, {}).setdefault(key, figure([], None, 0))
 
 
-def _threshold(original: Drawings) -> dict[str, Any]:
+def threshold_figure(original: Drawings) -> dict[str, Any]:
+    """The headline's threshold by one recogniser, {value, n_trials}."""
     return {"value": original.threshold(FAR), "n_trials": original.impostors.total}
 
 

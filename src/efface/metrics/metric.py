@@ -1,5 +1,5 @@
-"""What every number of the audit is: a frozen dataclass in `metrics/recognition/` or `metrics/diffusion/`, one file a
-number."""
+"""What every number of the audit is: a frozen dataclass in `metrics/recognition/`, `metrics/diffusion/` or
+`metrics/gan/`, one file a number."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ FPIRS = (1e-2, 1e-3)
 """False positive identification rates of the default audit."""
 
 Measured = TypeVar("Measured")
-"""What a number is measured on: `protocol.Evaluation`, or `drawings.Drawings`."""
+"""What a number is measured on: `protocol.Evaluation`, `drawings.Drawings` or `rebuilding.Rebuilt`."""
 
 
 class Metric(ABC, Generic[Measured]):

@@ -94,14 +94,14 @@ class GanTarget:
         return self.parts.generator.sizes["resolution"]
 
     @property
-    def framing(self) -> tuple[int, float, float, float]:
-        """(size, left, top, side) of photos as `faces.framing.frame` gives them: what the encoder takes, and without
-        one pictures of the generator's size, with the face where it draws the average one from the front."""
+    def framing(self) -> tuple[int, int, int, int]:
+        """(size, left, top, side) of photos as `faces.framing.frame` gives them, in pixels: what the encoder takes, and
+        without one pictures of the generator's size, with the face where it draws the average one from the front."""
         place = self.spec.window
         if self.parts.encoder is not None:
             return self.spec.size, place.left, place.top, place.side
         (a, _, x), (_, _, y) = similarity(TEMPLATE, self.five(self.camera())[0])
-        return self.size, x - (a - 1) / 2, y - (a - 1) / 2, a * SIZE
+        return self.size, round(float(x - (a - 1) / 2)), round(float(y - (a - 1) / 2)), round(float(a * SIZE))
 
     def camera(self, yaw: Tensor | float = 0.0, pitch: Tensor | float = 0.0) -> Tensor:
         """Cameras [n, 25] around the head; radians, see `rays.camera`. Generators of pictures ignore them."""
@@ -134,15 +134,17 @@ class GanTarget:
         check_shape("photos", pictures, "n", 3, side, side)
         if pictures.dtype != torch.uint8:
             raise EffaceError(f"found photos of {pictures.dtype}, expected uint8, 0 to 255")
-        place = self.spec.window
         encoder.eval()
         found = []
         for chunk in pictures.split(batch):
-            crops = template_in(chunk, (place.left, place.top, place.side)).round().clamp(0, 255).to(torch.uint8)
-            embeddings = self.recogniser.embed(crops).to(self.device)
+            embeddings = self.recogniser.embed(self.window(chunk)).to(self.device)
             offsets = encoder(scaled(chunk.to(self.device), encoder.sizes["size"]), embeddings)
             found.append(offsets + self.w_average)
         return torch.cat(found) if found else self.w_average[None][:0]
+
+    def window(self, pictures: Tensor) -> Tensor:
+        """The aligned crops uint8 [n, 3, 112, 112] of framed photos uint8 [n, 3, s, s]."""
+        return template_in(pictures, self.framing[1:]).round().clamp(0, 255).to(torch.uint8)
 
     # --- pictures -----------------------------------------------------------------------------------------------
 
@@ -171,6 +173,21 @@ class GanTarget:
             if tick:
                 tick(len(ws))
         return torch.cat(pictures) if pictures else torch.empty((0, 3, *(self.size,) * 2), dtype=torch.uint8)
+
+    @torch.no_grad()
+    def views(self, w: Tensor, cameras: Tensor, tick: Tick | None = None) -> Tensor:
+        """Pictures uint8 [n, v, 3, size, size] on the CPU of each w [n, rows, w_dim] from every camera [v, 25]; what
+        does not depend on the camera is computed once for each. tick: told the pictures that are done."""
+        cameras = cameras.to(self.device)
+        pictures = []
+        for ws in w.to(self.device).split(BATCH):
+            planes = self.planes(ws)
+            seen = [self.render(planes, ws, camera.expand(len(ws), -1)) for camera in cameras]
+            pictures.append(bytes_of(torch.stack(seen, 1)).cpu())
+            if tick:
+                tick(len(ws) * len(cameras))
+        empty = torch.empty((0, len(cameras), 3, *(self.size,) * 2), dtype=torch.uint8)
+        return torch.cat(pictures) if pictures else empty
 
     def check(self, w: Tensor) -> None:
         """Raise EffaceError where w is no batch of this generator's latents."""
