@@ -24,7 +24,7 @@ QUICK = {
 
 MORE = {
     "legato": {"steps": 20, "hidden": 64},
-    "adapt_then_unlearn": {"steps": 20, "adapt_steps": 40, "repulsion": 50.0},
+    "adapt_then_unlearn": {"steps": 60},
 }
 """Methods that need more for it to show."""
 
