@@ -253,7 +253,7 @@ def refused(capsys):
         ({"anchor": {"tau": 2.0}}, ["anchor", "tau: found 2"]),
         ({"anchor": {"tau": 0.99, "epsilon": 0.001}}, ["anchor of person-003", "nearest are person-"]),
         ({"draws": 0}, ["draws: found 0"]),
-        ({"kind": "gan"}, ["kind: found 'gan', expected one of: recognition, diffusion"]),
+        ({"kind": "nerf"}, ["kind: found 'nerf', expected one of: recognition, diffusion, gan"]),
         ({"retrained": "shipped"}, ["retrained", "no such key here"]),
         ({"attacks": ["probe"]}, ["attacks.name: found 'probe'", "halo"]),
     ],

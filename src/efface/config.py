@@ -26,6 +26,7 @@ PATHS = ("path", "pairs", "weights", "base", "detector", "out")
 WEIGHTS = {
     "models.recognition": "the path of a checkpoint",
     "models.diffusion": "the folder of its weights, which this installation came without",
+    "models.gan": "the folder of its weights, which this installation came without, or a file of efface convert",
 }
 """What is expected of a model's weights where nothing was given."""
 
@@ -188,7 +189,33 @@ class DiffusionConfig(AnyRun):
     """What kind of model is unlearned from."""
 
 
-CONFIGS = {"recognition": RunConfig, "diffusion": DiffusionConfig}
+@dataclass(frozen=True, kw_only=True)
+class GanConfig(AnyRun):
+    """A run on a GAN face generator."""
+
+    model: entry("models.gan")  # pyright: ignore[reportInvalidTypeForm]
+    method: entry("methods.gan") | None = None  # pyright: ignore[reportInvalidTypeForm]
+    attacks: attempts("attacks.gan") = ()  # pyright: ignore[reportInvalidTypeForm]
+    latents: Literal["photo", "random"] = "photo"
+    """photo: of each person one photo is inverted, in the domain or out of it; random: `forget` names people who never
+    existed, one latent drawn for each name (a generator with cameras only)."""
+    photo: PositiveInt = 1
+    """Which of the photos that a method may see it is given of each person to forget, from 1."""
+    one_after_another: bool = False
+    """Several people are forgotten one after another, each from the model that forgot the ones before."""
+    people: PositiveInt = 20
+    """Retained people, and held-out people, who are drawn, at most; look-alikes beside them."""
+    samples: Annotated[int, Field(ge=2)] = 100
+    """People who never existed, drawn to see how far the generator as a whole has moved."""
+    views: Annotated[int, Field(ge=2)] = 31
+    """Frames of the report's turntable, from yaw -45 to 45 degrees; a generator of pictures has none."""
+    inversion_steps: PositiveInt = 450
+    """Of the search for the latent of each photo, where the model has no encoder; PTI: 450."""
+    kind: Literal["gan"] = "gan"
+    """What kind of model is unlearned from."""
+
+
+CONFIGS = {"recognition": RunConfig, "diffusion": DiffusionConfig, "gan": GanConfig}
 """What `kind` says -> what such a run is told."""
 
 
@@ -205,7 +232,7 @@ def plain(value: Any) -> Any:
     return [plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def parse(given: Mapping[str, Any], source: str) -> RunConfig | DiffusionConfig:
+def parse(given: Mapping[str, Any], source: str) -> RunConfig | DiffusionConfig | GanConfig:
     """The one validator. `source` names where `given` came from, for the error."""
     kind = given.get("kind", "recognition")
     if kind not in CONFIGS:
@@ -226,7 +253,7 @@ def load(
     settings: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     tiny: bool = False,
-) -> RunConfig | DiffusionConfig:
+) -> RunConfig | DiffusionConfig | GanConfig:
     """Read the YAML file (if any), lay the command line's own options over it, then `--set a.b=c`, then validate.
 
     tiny: keep the method and its settings but run it for a few steps on drawn people and the tiny model.
@@ -268,25 +295,33 @@ def read_yaml(
 
 
 FEW = {"steps": 2, "batch": 2, "retained": 4, "measured": 2, "pictures": 4, "preserved": 4, "rounds": 1}
-"""Fields of a method for diffusion models in a dry run, where it has them."""
+"""Fields of a method for models that draw in a dry run, where it has them."""
+
+
+DRAWN = {
+    "diffusion": {"anchor": {"choice": "closest"}, "draws": 2},
+    "gan": {"photo": 1, "samples": 4, "views": 3},
+}
+"""What a dry run on a model that draws sets, by its kind."""
 
 
 def _tiny(given: dict[str, Any]) -> dict[str, Any]:
     """The dry run of a configuration: seconds on one core, with nothing from outside."""
     given = {k: v for k, v in given.items() if k not in ("detector", "judge", "retrained", "retain")}
-    diffusion = given.get("kind") == "diffusion"
+    draws = given.get("kind") in DRAWN
+    invented = {"forget": given["forget"]} if given.get("latents") == "random" and "forget" in given else {}
     given |= {
         "model": {"name": "tiny"},
-        "faces": {"name": "drawn"} | ({"people": 14, "photos": 6} if diffusion else {"people": 40}),
+        "faces": {"name": "drawn"} | ({"people": 14, "photos": 6} if draws else {"people": 40}),
         "forget": ["person-000", "person-001"],
-    }
-    if diffusion:
-        given |= {"anchor": {"choice": "closest"}, "attacks": (), "draws": 2, "people": 3}
+    } | invented
+    if draws:
+        given |= DRAWN[given["kind"]] | {"attacks": (), "people": 3}
     method, kind = given.get("method"), f"methods.{given.get('kind', 'recognition')}"
     method = {"name": method} if isinstance(method, str) else method
     if isinstance(method, dict) and kind in registry.KINDS and method.get("name") in registry.names(kind):
         has = {f.name for f in registry.describe(kind, method["name"]).fields}
-        few = FEW if diffusion else {"steps": 5, "epochs": 1}
+        few = FEW if draws else {"steps": 5, "epochs": 1}
         given["method"] = method | {k: v for k, v in few.items() if k in has}
     return given
 

@@ -3,8 +3,8 @@
 import platform
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy
@@ -17,7 +17,7 @@ from efface.faces.alignment import AlignmentNotes, align
 from efface.faces.cache import CropCache
 from efface.faces.crops import Crops
 from efface.faces.detection import Detector
-from efface.faces.people import People
+from efface.faces.people import People, Photo
 from efface.faces.splits import Split, check_request, split
 from efface.folder import RunFolder
 from efface.methods.unlearner import Request
@@ -64,9 +64,16 @@ Cut = Callable[[People, Detector | None, Tick], tuple[Crops, AlignmentNotes]]
 """cut(people, detector, tick) -> the faces of all photos, and what became of them."""
 
 
-def read_photos(config: AnyRun, watcher: Watcher, cut: Cut | None = None) -> Photos:
-    """Read, cut and divide the photos that the configuration names. cut: None cuts aligned crops."""
+def read_photos(
+    config: AnyRun, watcher: Watcher, cut: Cut | None = None, added: Mapping[str, tuple[Photo, ...]] | None = None
+) -> Photos:
+    """Read, cut and divide the photos that the configuration names. cut: None cuts aligned crops. added: more people
+    and their photos."""
     people = config.faces.value.read()
+    both = sorted(set(people.photos) & set(added or ()))
+    if both:
+        raise EffaceError(f"forget: found {both[0]}, who is in the data set, expected a new name for who is drawn")
+    people = replace(people, photos={**people.photos, **(added or {})})
     check_request(people.photos, config.forget, config.retain)  # before hours of alignment
     with watcher.track("aligning faces", sum(map(len, people.photos.values()))) as tick:
         crops, notes = (cut or _aligned)(people, load_detector(config), tick)

@@ -204,19 +204,19 @@ def evidence(content: dict[str, Any], found: DrawingAudit) -> report.DrawnEviden
         rows[name] = report.DrawnRow(
             subjects.photos.pixels[int(photos[0])] if len(photos) else None,
             {model: drawn.pictures.pixels[drawn.pictures.of(name)] for model, drawn in models.items()},
-            {model: _likeness(drawn, name) for model, drawn in models.items()},
+            {model: likeness(drawn, name) for model, drawn in models.items()},
         )
-    return report.DrawnEvidence(content, rows, {model: _scores(drawn) for model, drawn in models.items()})
+    return report.DrawnEvidence(content, rows, {model: scores_of(drawn) for model, drawn in models.items()})
 
 
-def _likeness(drawn: Drawings, name: str) -> tuple[float | None, ...]:
+def likeness(drawn: Drawings, name: str) -> tuple[float | None, ...]:
     """Cosine of each picture of one person with the own template; None where no face was found."""
     spread = np.full(len(drawn.people), np.nan)
     spread[drawn.found] = drawn.genuine
     return tuple(None if np.isnan(v) else float(v) for v in spread[drawn.pictures.of(name).numpy()])
 
 
-def _scores(drawn: Drawings) -> Scores:
+def scores_of(drawn: Drawings) -> Scores:
     """Cosines of pictures with templates, as histograms show them."""
     who, impostors = np.array(drawn.pictures.people)[drawn.found], drawn.impostors
     forgotten, anchors = np.isin(who, drawn.group("forget")), np.isin(who, drawn.subjects.gallery, invert=True)

@@ -17,6 +17,7 @@ from efface.cli.options import (
     Tiny,
     Weights,
     configuration,
+    line_of,
     show,
 )
 
@@ -27,7 +28,7 @@ def evaluate(
     weights: Weights = None,
     unlearned: Annotated[
         Path | None,
-        typer.Option(help="Weights after unlearning, to compare with: a file, or a diffusion model's folder."),
+        typer.Option(help="Weights after unlearning, to compare with: a file, or the folder of a model that draws."),
     ] = None,
     faces: Faces = None,
     forget: Forget = None,
@@ -39,7 +40,6 @@ def evaluate(
 ) -> None:
     """Measure a model on people's photos by the protocol; changes and writes nothing."""
     from efface.cli.terminal import Terminal
-    from efface.config import DiffusionConfig
 
     loaded = configuration(
         config,
@@ -53,12 +53,5 @@ def evaluate(
         attacks=attacks,
         seed=seed,
     )
-    if isinstance(loaded, DiffusionConfig):
-        from efface import run_diffusion
-
-        audit = run_diffusion.evaluate(loaded, unlearned, Terminal())
-    else:
-        from efface import run
-
-        audit = run.evaluate(loaded, unlearned, Terminal())
+    audit = line_of(loaded).evaluate(loaded, unlearned, Terminal())
     show(audit)

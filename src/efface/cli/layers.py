@@ -46,7 +46,9 @@ def layers(
         seed=seed,
     )
     if not isinstance(loaded, DiffusionConfig):
-        raise EffaceError("model: found a recogniser, expected a diffusion model; name a file of kind: diffusion")
+        raise EffaceError(
+            f"model: found kind: {loaded.kind}, expected a diffusion model; name a file of kind: diffusion"
+        )
     terminal = Terminal()
     scene = prepare(loaded, terminal)
     with terminal.track("measuring layers", draws) as tick:

@@ -5,4 +5,4 @@ from efface.cli.listing import Name, show
 
 def models(name: Name = None) -> None:
     """List the networks that can be loaded, or one with its fields."""
-    show(("models.recognition", "models.diffusion"), name)
+    show(("models.recognition", "models.diffusion", "models.gan"), name)

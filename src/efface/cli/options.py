@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from efface.config import DiffusionConfig, RunConfig
+    from types import ModuleType
+
+    from efface.config import DiffusionConfig, GanConfig, RunConfig
 
 Config = Annotated[Path | None, typer.Argument(help="A YAML file such as configs/recognition/orl.yaml.")]
 Model = Annotated[str | None, typer.Option(help="Name of the network; see `efface models`.")]
@@ -48,7 +50,7 @@ def configuration(
     attacks: str | None = None,
     out: Path | None = None,
     seed: int | None = None,
-) -> RunConfig | DiffusionConfig:
+) -> RunConfig | DiffusionConfig | GanConfig:
     """The file with the options laid over it, validated."""
     from efface import config
 
@@ -82,22 +84,29 @@ def photos(given: str) -> dict[str, Any]:
     return {"name": "folder", "path": given}
 
 
-def run_and_show(config: RunConfig | DiffusionConfig, resume: bool, mark: str | None = None) -> None:
+def line_of(config: RunConfig | DiffusionConfig | GanConfig) -> ModuleType:
+    """The module with the straight line of this kind: `run` and `evaluate`."""
+    if config.kind == "diffusion":
+        from efface import run_diffusion
+
+        return run_diffusion
+    if config.kind == "gan":
+        from efface import run_gan
+
+        return run_gan
+    from efface import run
+
+    return run
+
+
+def run_and_show(config: RunConfig | DiffusionConfig | GanConfig, resume: bool, mark: str | None = None) -> None:
     """Run, then show the table and where the report is. resume, mark: as `run.run` says; what is marked needs no
     --resume."""
     from efface.cli.terminal import Terminal
-    from efface.config import DiffusionConfig
 
     terminal = Terminal()
     try:
-        if isinstance(config, DiffusionConfig):
-            from efface import run_diffusion
-
-            audit = run_diffusion.run(config, terminal, resume=resume, mark=mark)
-        else:
-            from efface import run
-
-            audit = run.run(config, terminal, resume=resume, mark=mark)
+        audit = line_of(config).run(config, terminal, resume=resume, mark=mark)
     except KeyboardInterrupt as error:
         terminal.say(f"efface: interrupted; the same command{'' if mark else ' with --resume'} continues")
         raise typer.Exit(130) from error
@@ -108,11 +117,15 @@ def run_and_show(config: RunConfig | DiffusionConfig, resume: bool, mark: str | 
 
 
 def show(audit: dict[str, Any]) -> None:
-    """Print an audit of either kind."""
+    """Print an audit of any kind."""
     if audit["config"]["kind"] == "diffusion":
         from efface.report.drawn_terminal import print_drawn
 
         print_drawn(audit)
+    elif audit["config"]["kind"] == "gan":
+        from efface.report.rebuilt_terminal import print_rebuilt
+
+        print_rebuilt(audit)
     else:
         from efface.report.terminal import print_audit
 

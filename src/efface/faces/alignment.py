@@ -106,15 +106,20 @@ def content_key(photo: Photo, detector: Detector) -> str:
 def read_aligned(photo: Photo) -> np.ndarray:
     """A photo that is an aligned crop already -> uint8 [112, 112, 3]; another size is resized if it is square."""
     pixels = photo.pixels()
+    check_aligned(photo, pixels)
+    if len(pixels) == SIZE:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def check_aligned(photo: Photo, pixels: np.ndarray) -> None:
+    """Raise EffaceError where the pixels [height, width, 3] of a photo are no square, as an aligned crop is."""
     height, width = pixels.shape[:2]
     if height != width:
         raise EffaceError(
             f"{photo.path or photo.name}: found {width}×{height} pixels, expected an aligned crop, {SIZE}×{SIZE}; "
             "align the photos with efface align"
         )
-    if width == SIZE:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def alignment_of(five: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from efface.errors import EffaceError
-from efface.faces.alignment import AlignmentNotes, alignment_of, warp
+from efface.faces.alignment import AlignmentNotes, alignment_of, check_aligned, warp
 from efface.faces.crops import SIZE, Crops
 from efface.faces.detection import Detector
 from efface.faces.people import People, Photo
@@ -56,11 +56,12 @@ def _placed(
     photo: Photo, pixels: np.ndarray, aligned: bool, detector: Detector | None
 ) -> tuple[np.ndarray | None, int]:
     """(the matrix [2, 3] that maps a photo to the template or None without a face, how many faces were found)."""
-    if aligned:
-        scale = SIZE / pixels.shape[0]
-        return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]]), 1
     if photo.alignment is not None:
         return np.reshape(photo.alignment, (2, 3)), 1
+    if aligned:
+        check_aligned(photo, pixels)
+        scale = SIZE / pixels.shape[0]
+        return np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]]), 1
     if detector is None:
         raise EffaceError(
             f"detector: found none, and the photos ({photo.name}, ...) are not aligned crops; give "

@@ -30,12 +30,13 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class DrawnRow:
-    """One person who was drawn by a diffusion model, or an anchor that is nobody."""
+    """One person who was drawn by a model, or an anchor that is nobody."""
 
     photo: Tensor | None
-    """uint8 [3, size, size], a photo that the method never saw, framed as the pictures; None of who is nobody."""
+    """uint8 [3, size, size], framed: a photo that the method never saw, or the one that was inverted; None of who is
+    nobody."""
     pictures: Mapping[str, Tensor]
-    """Model -> uint8 [draws, 3, size, size]; the same place means the same noise."""
+    """Model -> uint8 [draws, 3, size, size]; the same place means the same noise, or the same camera."""
     likeness: Mapping[str, tuple[float | None, ...]]
     """Model -> cosine of each picture with the person's template; None where no face was found."""
 
@@ -50,6 +51,26 @@ class DrawnEvidence:
     """By name, everybody who was drawn."""
     scores: Mapping[str, Scores]
     """Model -> cosines of pictures with templates."""
+
+
+@dataclass(frozen=True, eq=False)
+class RebuiltEvidence(DrawnEvidence):
+    """What the report on a face generator is made of; `rows` are drawn from the audit's `yaws`."""
+
+    turning: Mapping[str, Mapping[str, Tensor]]
+    """Forgotten person -> model -> frames uint8 [n, 3, size, size] from the first to the last yaw."""
+    by_photo: Mapping[str, tuple[str, int]]
+    """Which of `rows` is a forgotten person from one unseen photo -> (the person, position of the photo)."""
+
+
+def write_rebuilt(folder: Path, evidence: RebuiltEvidence) -> Path:
+    """As `write`, for a face generator."""
+    from efface.folder import write_text
+    from efface.report.rebuilt import render
+
+    path = folder / "report.html"
+    write_text(path, render(evidence))
+    return path
 
 
 def write_drawn(folder: Path, evidence: DrawnEvidence) -> Path:

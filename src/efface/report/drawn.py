@@ -1,31 +1,21 @@
 """The report on a diffusion model: whom it draws, before and after, from the same noise."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
-from efface.report import DrawnEvidence, DrawnRow, drawn_tables, figures
+from efface.report import DrawnEvidence, drawn_tables
 from efface.report.drawn_verdict import ACC, FORGOTTEN_ACC, FORGOTTEN_TAR, TAR, WEAKENED_ACC, drawn_verdict
-from efface.report.html import filled, thumbnail
-from efface.report.numbers import MODELS, plain, value
-from efface.report.pictures import Picture, data_uri
+from efface.report.generated import curve, histograms, strip
+from efface.report.html import filled
+from efface.report.numbers import MODELS, value
 from efface.report.tables import all_numbers, attempts
 
 SHOWN = {"forget": 6, "anchor": 4, "neighbours": 4, "retain": 4, "holdout": 3}
 """People of each group whose pictures are shown, at most."""
 FIRST = 3
 """Forgotten people shown on top, each with the anchor and the nearest look-alike."""
-MOST = 6
-"""Pictures of each by each model, at most."""
-SIDE = 112
-"""Side of a picture on the page, in pixels of the file."""
-WORDS = figures.Compared(
-    "cosine of a picture with a person", "share of pictures", "with another person", "own person, others",
-    "own person, forgotten",
-)  # fmt: skip
+LABELS = tuple(f"noise {number}" for number in range(1, 7))
+"""What is said of the pictures of each by each model, of which more are not shown."""
 
 
 def render(evidence: DrawnEvidence) -> str:
@@ -54,34 +44,17 @@ def _content(evidence: DrawnEvidence) -> dict[str, Any]:
         "ACC": ACC,
         "TAR": TAR,
         "threshold": frozen,
-        "first": [_strip(evidence, name, title, frozen) for name, title in _first(audit, evidence.rows)],
+        "first": [
+            strip(evidence.rows[name], name, title, LABELS, frozen) for name, title in _first(audit, evidence.rows)
+        ],
         "strips": {
-            drawn_tables.GROUPS[group]: [_strip(evidence, name, "", frozen) for name in who]
+            drawn_tables.GROUPS[group]: [strip(evidence.rows[name], name, "", LABELS, frozen) for name in who]
             for group, who in groups.items()
             if who
         },
-        "histograms": _histograms(evidence, frozen),
-        "curve": _curve(audit.get("curves", [])),
+        "histograms": histograms(evidence.scores, frozen),
+        "curve": curve(audit.get("curves", [])),
     }
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One picture, how alike it is to the person, and whether it is accepted as the person."""
-
-    uri: str
-    cosine: float | None
-    accepted: bool | None
-
-
-@dataclass(frozen=True)
-class Strip:
-    """One person: a photo, and what each model draws."""
-
-    name: str
-    title: str
-    photo: str | None
-    pictures: dict[str, list[Shown]]
 
 
 def _first(audit: Any, rows: Any) -> Iterable[tuple[str, str]]:
@@ -98,44 +71,3 @@ def _first(audit: Any, rows: Any) -> Iterable[tuple[str, str]]:
             chosen[person] = "retained"
             break
     return [(name, title) for name, title in chosen.items() if name in rows]
-
-
-def _strip(evidence: DrawnEvidence, name: str, title: str, frozen: float | None) -> Strip:
-    row: DrawnRow = evidence.rows[name]
-    pictures = {}
-    for model in MODELS:
-        if model in row.pictures:
-            pairs = zip(row.pictures[model][:MOST], row.likeness[model][:MOST], strict=True)
-            pictures[model] = [_shown(pixels, cosine, frozen) for pixels, cosine in pairs]
-    return Strip(name, title, None if row.photo is None else thumbnail(row.photo, SIDE), pictures)
-
-
-def _shown(pixels: Tensor, cosine: float | None, frozen: float | None) -> Shown:
-    accepted = None if cosine is None or frozen is None else cosine > frozen
-    return Shown(thumbnail(pixels, SIDE), cosine, accepted)
-
-
-def _histograms(evidence: DrawnEvidence, frozen: float | None) -> list[Picture]:
-    top = figures.highest_share(evidence.scores.values())
-    made = []
-    for model, one in evidence.scores.items():
-        title = MODELS[model].capitalize()
-        means = (float(np.mean(v)) if len(v) else None for v in (one.forgotten, one.others, one.impostors))
-        told = "mean cosine {} of pictures with a forgotten person, {} with others who are meant, {} with somebody else"
-        where = "" if frozen is None else f"; threshold {plain(frozen)}"
-        alt = f"{title}: {told.format(*map(plain, means))}{where}."
-        data = figures.histograms(one, frozen, "1e-2", title, top, WORDS)
-        made.append(Picture(data_uri(data, "png"), alt))
-    return made
-
-
-def _curve(curves: list[dict[str, list[float]]]) -> Picture | None:
-    """The training curve; None for a method without steps."""
-    curves = [curve for curve in curves if curve["step"]]
-    if not curves:
-        return None
-    ends = (
-        f"{name} {plain(v[0], 4)} → {plain(v[-1], 4)}" for c in curves[-1:] for name, v in c.items() if name != "step"
-    )
-    alt = f"Terms of the loss by optimiser step; in the last stage from first to last: {', '.join(ends)}."
-    return Picture(data_uri(figures.loss_terms(curves), "png"), alt)

@@ -1,6 +1,6 @@
 """The rows of the tables of a report on a diffusion model, as text. No torch here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from efface.report.drawn_verdict import ACC, NET, TAR, UNDETECTED
@@ -39,15 +39,18 @@ SUMMARY = {
 """Numbers of several groups together, and what they say."""
 
 
-def columns(block: Audit) -> list[str]:
-    """The main numbers that were measured for any group."""
-    return [key for key in COLUMNS if any(value(block, m, g, key) is not None for m in MODELS for g in GROUPS)]
+def columns(block: Audit, known: Iterable[str] = COLUMNS, groups: Iterable[str] = GROUPS) -> list[str]:
+    """The main numbers, of the known ones, that were measured for any group."""
+    return [key for key in known if any(value(block, m, g, key) is not None for m in MODELS for g in groups)]
 
 
-def main_table(block: Audit) -> list[Group]:
-    """Groups × `columns` for each model, with the controls beside. block: the audit, or one of its judges."""
-    groups, names = [], columns(block)
-    for group, title in GROUPS.items():
+def main_table(
+    block: Audit, known: Iterable[str] = COLUMNS, titles: Mapping[str, str] = GROUPS, counted: str = "ism"
+) -> list[Group]:
+    """Groups × `columns` for each model, with the controls beside. block: the audit, or one of its judges. titles:
+    group -> what to call it. counted: the number whose people and pictures are told."""
+    groups, names = [], columns(block, known, titles)
+    for group, title in titles.items():
         numbers = {m: block["models"][m].get(group, {}) for m in MODELS if m in block["models"]}
         lines = [Line(MODELS[m], MODELS[m], _cells(found, names)) for m, found in numbers.items() if found]
         for control, words in CONTROLS.items():
@@ -55,7 +58,7 @@ def main_table(block: Audit) -> list[Group]:
             if found:
                 lines.append(Line(words, "floor", _cells(found, names)))
         if lines:
-            groups.append(Group(title, _counts(next(iter(numbers.values()))), tuple(lines)))
+            groups.append(Group(title, _counts(next(iter(numbers.values())).get(counted)), tuple(lines)))
     return [group for group in groups if not group.counts.startswith("0 ")]
 
 
@@ -63,8 +66,7 @@ def _cells(found: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(shown(found.get(metric)) for metric in names)
 
 
-def _counts(found: Mapping[str, Any]) -> str:
-    number = found.get("ism")
+def _counts(number: Mapping[str, Any] | None) -> str:
     return "" if number is None else f"{number['n']:,} people, {number['n_trials']:,} pictures"
 
 

@@ -1,5 +1,7 @@
 """The numbers of an audit of a diffusion model on the terminal. No torch here."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -36,7 +38,7 @@ def print_drawn(audit: Audit, console: Console | None = None) -> None:
         console.print()
         if name:
             console.print(Text(f"by the {name}, which does not condition the model", "bold"))
-        console.print(_table(audit, block))
+        console.print(table_of(audit, block, HEADS, GROUPS))
     console.print()
     if audit.get("attacks"):
         console.print(attempts_table(audit, attempts(audit, "attacks.diffusion")))
@@ -58,19 +60,20 @@ def _about(audit: Audit) -> list[str]:
     ]
 
 
-def _table(audit: Audit, block: Audit) -> Table:
+def table_of(audit: Audit, block: Audit, heads: Mapping[str, str], groups: Mapping[str, str]) -> Table:
+    """Groups of people × numbers, before → after. heads, groups: what each is called; block: as `main_table` says."""
     after = "unlearned" in block["models"]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for head in ("before → after" if after else "", *HEADS.values()):
+    for head in ("before → after" if after else "", *heads.values()):
         table.add_column(head, no_wrap=True)
-    for group, words in GROUPS.items():
+    for group, words in groups.items():
         if not audit["groups"][group]:
             continue
-        table.add_row(f"{words} ({len(audit['groups'][group])})", *(_change(block, group, key) for key in HEADS))
+        table.add_row(f"{words} ({len(audit['groups'][group])})", *(_change(block, group, key) for key in heads))
         if group == "forget":
             for control, title in CONTROLS.items():
                 found = block.get("controls", {}).get(control, {}).get(group, {})
-                numbers = [_said(key, found.get(key, {}).get("value")) for key in HEADS]
+                numbers = [_said(key, found.get(key, {}).get("value")) for key in heads]
                 table.add_row(Text(f"  {title}", "dim"), *(Text(one, "dim") for one in numbers))
     return table
 

@@ -4,7 +4,7 @@ here."""
 from math import inf, isinf
 
 from efface.report.numbers import Audit, percent, plain, value
-from efface.report.verdict import Rule, Verdict, all_met
+from efface.report.verdict import Kind, Rule, Verdict, all_met
 
 ACC, TAR, NET, UNDETECTED = "acc", "tar@far=1e-2", "ism_net", "undetected"
 FORGOTTEN_ACC = 0.02
@@ -35,7 +35,7 @@ KEPT_NET = 0.93
 def drawn_verdict(audit: Audit) -> Verdict:
     """Judge `unlearned` against `original` by the rules above."""
     forgetting, harm = _forgetting(audit), _harm(audit)
-    kind, headline = _judge(audit, forgetting, harm)
+    kind, headline = judged(audit, forgetting, harm)
     return Verdict(kind, headline, "", forgetting, harm, _remains(audit), GOAL)
 
 
@@ -45,7 +45,8 @@ GOAL = (
 )
 
 
-def _judge(audit: Audit, forgetting: tuple[Rule, ...], harm: tuple[Rule, ...]):
+def judged(audit: Audit, forgetting: tuple[Rule, ...], harm: tuple[Rule, ...]) -> tuple[Kind, str]:
+    """What follows from the rules, and in words."""
     if "unlearned" not in audit["models"]:
         return "unknown", "No verdict: only the original model was measured"
     drawn = value(audit, "original", "forget", ACC)

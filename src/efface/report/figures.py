@@ -163,6 +163,29 @@ def loss_terms(curves: Sequence[Mapping[str, Sequence[float]]]) -> bytes:
     return png(figure)
 
 
+@dataclass(frozen=True)
+class ByView:
+    """A number of a group of people under one model, by yaw."""
+
+    label: str
+    values: Sequence[float | None]
+    colour: str
+    style: str
+
+
+def by_view(yaws: Sequence[float], lines: Sequence[ByView], what: str, lowest: float = 0.0) -> bytes:
+    """A number by the side from which people are seen; yaws in degrees."""
+    figure, axes = _blank("")
+    for line in lines:
+        values = [np.nan if v is None else v for v in line.values]
+        axes.plot(
+            yaws, values, line.style, color=line.colour, linewidth=1.7, marker="o", markersize=3.5, label=line.label
+        )
+    axes.set(xlabel="yaw, degrees", ylabel=what, xticks=list(yaws), ylim=(lowest, 1.02))
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=2, handlelength=2.4, columnspacing=1.2)
+    return png(figure)
+
+
 def _deviate(rates: np.ndarray) -> np.ndarray:
     """Standard normal quantiles of rates, kept within the axes."""
     clipped = np.clip(rates, LOWEST, HIGHEST)

@@ -69,9 +69,21 @@ def cost(found: Any) -> str:
 
 def thumbnail(pixels: Tensor, side: int = THUMBNAIL) -> str:
     """A picture uint8 [3, h, w] as a data URI."""
-    image = Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return _jpeg(_image(pixels).resize((side, side), Image.Resampling.LANCZOS))
+
+
+def film(frames: Tensor) -> str:
+    """Pictures uint8 [n, 3, h, w] side by side in one, as a data URI."""
+    return _jpeg(_image(frames.permute(1, 2, 0, 3).flatten(2)))
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def _jpeg(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    image.resize((side, side), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=80)
+    image.save(buffer, "JPEG", quality=80)
     return data_uri(buffer.getvalue(), "jpeg")
 
 
@@ -104,6 +116,7 @@ NOTES = {
     "photos": "Photos in the collection",
     "no_face": "No face found; not measured",
     "several_faces": "Several faces; the largest was taken",
+    "grey": "Without colour; inverted as they are",
     "identical": "The same picture as an unseen one; kept from the method",
     "shared": "The same picture under the names of several people",
     "near_duplicates": "Nearly the same picture, once seen and once unseen (perceptual hashes within 4 of 64 bits)",

@@ -1,0 +1,310 @@
+"""The straight line for a GAN face generator: configuration -> people -> latents -> method -> audit -> folder."""
+
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from efface import config as configuration
+from efface import report, training
+from efface.attacks import attempts
+from efface.attacks.rebuilding import Rebuilder
+from efface.config import GanConfig, Named
+from efface.errors import EffaceError
+from efface.faces.alignment import AlignmentNotes, alignment_of
+from efface.faces.crops import Crops
+from efface.faces.detection import Detector
+from efface.faces.framing import frame
+from efface.faces.people import People, Photo
+from efface.faces.pose import cameras_of
+from efface.faces.splits import Split
+from efface.folder import run_folder
+from efface.given import (
+    Photos,
+    about,
+    check_asked,
+    check_attacks,
+    device_of,
+    load_detector,
+    load_target,
+    log_method,
+    read_photos,
+    seeded,
+)
+from efface.methods.rebuilding import RebuildRequest
+from efface.metrics.drawings import OWN, Subjects
+from efface.metrics.generation import DrawingAudit, generator_of
+from efface.metrics.rebuilding import YAWS, Rebuilt, Sources, audit, measure, photo_of, photographed
+from efface.models import layout
+from efface.progress import Tick, Watcher
+from efface.run_diffusion import likeness, scores_of
+from efface.targets.gan import GanTarget
+from efface.targets.inversion import Shots, optimised
+from efface.targets.recognition import RecognitionTarget
+
+SIDES = (0.0, -30.0, 30.0, 15.0, -15.0, 45.0, -45.0)
+"""Yaws in degrees of the pictures of one who never existed, in the order of photos: the method is given the first."""
+TURNED = 2
+"""Forgotten people whom the report turns around, at most."""
+
+
+def run(config: GanConfig, watcher: Watcher, resume: bool = False, mark: str | None = None) -> dict[str, Any]:
+    """Unlearn, audit and report; returns what audit.json holds. The folder `config.out` appears when all is in it.
+
+    resume: continue a run of the same configuration that was stopped. mark: as `folder.run_folder` says.
+    Raises EffaceError for whatever the user can mend.
+    """
+    check_asked(config)
+    with (
+        training.processes(device_of(config).type == "cpu") as state,
+        run_folder(config.out, configuration.dump(config), resume, watcher.say, mark) as folder,
+    ):
+        if state.num_processes > 1:
+            raise EffaceError(f"found {state.num_processes} processes, expected one for a face generator: no torchrun")
+        scene = prepare(config, watcher)
+        folder.log("people", scene.photos.summary(), **asdict(scene.photos.notes))
+        folder.log("target", f"{config.model.name} from {config.model.weights}")
+        folder.log("latents", scene.inverted())
+        with training.session(folder.checkpoints, watcher) as session:
+            unlearned = _unlearn(config, scene)
+        cost = session.cost(scene.target.device)
+        weights = folder.path / "weights"
+        shutil.rmtree(weights, ignore_errors=True)  # of a run that was stopped right here
+        assert config.method is not None
+        paths = unlearned.save(weights, unlearned.changes(scene.target), method=config.method.name)
+        log_method(folder, config, cost)
+        targets = {"original": scene.target, "unlearned": unlearned}
+        found = measured(config, scene, targets, watcher)
+        content = contents(config, scene, found) | {
+            "cost": cost,
+            "curves": [training.thinned(curve) for curve in session.curves],
+        }
+        content |= {"weights": [p.name for p in paths]}
+        folder.write_json("audit.json", content)
+        found.write_people(folder.path / "people.csv")
+        folder.log("audit", f"{len(targets)} models measured, {len(scene.sources.subjects.names)} latents drawn")
+        report.write_rebuilt(folder.path, evidence(config, content, scene, found, targets))
+        folder.log("report", "audit.json, people.csv, report.html and weights written")
+    return content
+
+
+def evaluate(config: GanConfig, unlearned: Path | None, watcher: Watcher) -> dict[str, Any]:
+    """Measure the model, and an `unlearned` one if given, from a folder of efface or the changed tensors alone
+    (`changed.safetensors`); writes nothing."""
+    check_attacks(config)
+    scene = prepare(config, watcher)
+    watcher.say(scene.photos.summary())
+    targets = {"original": scene.target}
+    if unlearned is not None:
+        targets["unlearned"] = _changed(config, scene.target, unlearned)
+    return contents(config, scene, measured(config, scene, targets, watcher))
+
+
+def _changed(config: GanConfig, target: GanTarget, weights: Path) -> GanTarget:
+    """The model with other weights."""
+    if weights.name != layout.CHANGED and not (weights.is_dir() and layout.changed_alone(weights)):
+        return load_model(Named(config.model.name, config.model.value, weights), config)
+    twin = target.clone()
+    layout.lay_over(twin.parts.generator, weights)
+    return twin
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The model, everybody's photos as it and the judge see them, and the latents of those who are drawn."""
+
+    target: GanTarget
+    judges: Mapping[str, RecognitionTarget]
+    photos: Photos
+    sources: Sources
+    cameras: Tensor
+    """float32 [photos, 25], from where each photo was taken, as far as that was asked; else 0."""
+    grey: tuple[str, ...]
+    """Names of the photos without colour."""
+
+    def request(self, people: Sequence[str], earlier: Sequence[str] = ()) -> RebuildRequest:
+        """To forget these people after the earlier ones, each by one latent; with one of every retained person who is
+        drawn."""
+        subjects, sources = self.sources.subjects, self.sources
+        retain = [person for person in self.photos.split.retain if person in subjects.names]
+        return RebuildRequest(tuple(people), sources.of(people), sources.of(retain), sources.of(earlier))
+
+    def given(self) -> dict[str, str]:
+        """Who is to be forgotten -> the name of the photo that the method is given."""
+        subjects, names = self.sources.subjects, self.photos.crops.names
+        return {person: names[photo_of(subjects, person)] for person in subjects.groups["forget"]}
+
+    def inverted(self) -> str:
+        """One line: how many latents there are, of which photos, and how they were found."""
+        how = "by optimisation" if self.target.parts.encoder is None else "by the encoder"
+        who = "; ".join(f"{person} by {photo}" for person, photo in self.given().items())
+        return f"{len(self.sources.latents)} photos inverted {how}; to be forgotten: {who}"
+
+
+def prepare(config: GanConfig, watcher: Watcher) -> Scene:
+    """Read the model and the photos, embed these, and find everybody's latents."""
+    target = load_model(config.model, config)
+    judges = {} if config.judge is None else {"judge": load_target(config.judge, config)}
+    drawn, added = invented(target, config) if config.latents == "random" else (None, {})
+    taken: dict[str, Photo] = {}
+
+    def cut(people: People, detector: Detector | None, tick: Tick) -> tuple[Crops, AlignmentNotes]:
+        taken.update((photo.name, photo) for group in people.photos.values() for photo in group)
+        return frame(people, *target.framing, detector, tick)
+
+    photos = read_photos(config, watcher, cut, added)
+    photos = replace(photos, split=_first(photos.split, config.photo))
+    crops = photos.crops
+    grey = tuple(name for name, plain in zip(crops.names, _plain(crops.pixels), strict=True) if plain)
+    if grey:
+        watcher.say(
+            f"{len(grey)} of {len(crops)} photos have no colour ({grey[0]}, ...); they are inverted as they are"
+        )
+    subjects = Subjects.of(
+        photographed(target, judges, crops.pixels, crops.identities), photos.split, most=config.people
+    )
+    rows = [photo_of(subjects, name) for name in subjects.names]
+    asked = {*(rows if target.parts.encoder is None else ())}
+    if config.attacks:  # they are given photos, of which they have to know from where they were taken
+        asked |= {row for group in ("forget", "control") for p in subjects.groups[group] for row in subjects.given[p]}
+    cameras = torch.zeros(len(crops), 25)
+    if target.turns and asked:
+        places = sorted(asked)
+        shown = (taken[crops.names[row]] for row in places)
+        cameras[places] = cameras_of(shown, target.parts.face, *target.framing, target.detector)
+    latents = _inverted(target, crops.pixels[rows], cameras[rows], config.inversion_steps, watcher)
+    for person, w in zip(config.forget, () if drawn is None else drawn, strict=drawn is not None):
+        latents[subjects.names.index(person)] = w
+    samples = target.sample(config.samples, generator_of("samples", config.seed)).cpu()
+    return Scene(target, judges, photos, Sources(subjects, latents, samples), cameras, grey)
+
+
+def load_model(model: Named, config: GanConfig) -> GanTarget:
+    """The generator that the configuration names, on its device."""
+    assert model.weights is not None
+    return GanTarget.load(model.name, model.weights, device_of(config), load_detector(config), **model.fields())
+
+
+def invented(target: GanTarget, config: GanConfig) -> tuple[Tensor, dict[str, tuple[Photo, ...]]]:
+    """(latents [forgotten, rows, w_dim] of people who never existed, one drawn at random for each of `config.forget`,
+    and pictures of each from `SIDES` in the place of photos). Raises EffaceError for a generator that shows everybody
+    in one picture."""
+    if not target.turns:
+        raise EffaceError(
+            f"latents: found random for {config.model.name}, which shows each person in one picture, expected photo: "
+            "others are needed to see whether the person is forgotten; or name a generator with cameras"
+        )
+    cameras = target.camera(torch.tensor(SIDES).deg2rad())
+    latents, photos = [], {}
+    for person in config.forget:
+        w = target.sample(1, generator_of(f"latent of {person}", config.seed)).cpu()
+        pictures = target.views(w, cameras)[0]
+        _, found = target.crops(pictures, cameras)
+        latents.append(w)
+        photos[person] = tuple(
+            _photo(target, person, number, picture, camera)
+            for number, (picture, camera, face) in enumerate(zip(pictures, cameras, found.tolist(), strict=True))
+            if face
+        )
+    return torch.cat(latents) if latents else target.w_average.cpu()[None][:0], photos
+
+
+def _photo(target: GanTarget, person: str, number: int, picture: Tensor, camera: Tensor) -> Photo:
+    """A picture uint8 [3, size, size] from a camera [25], with a face, in the place of a photo."""
+    pixels, buffer = picture.permute(1, 2, 0).contiguous().numpy(), io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    five = target.five(camera[None])[0] if target.detector is None else target.detector.find(pixels)[0].landmarks
+    aligned = tuple(map(float, alignment_of(five).ravel()))
+    places = tuple(map(float, five.ravel()))
+    return Photo(person, f"{person}/{number}.png", data=buffer.getvalue(), alignment=aligned, five=places)
+
+
+def _first(split: Split, number: int) -> Split:
+    """The split with that seen photo, from 1, before the others of each forgotten person."""
+    seen = dict(split.seen)
+    for person in split.forget:
+        own = seen[person]
+        if number > len(own):
+            raise EffaceError(
+                f"photo: found {number}, expected 1 to {len(own)}: {person} has {len(own)} photos that a method may see"
+            )
+        seen[person] = (own[number - 1], *own[: number - 1], *own[number:])
+    return replace(split, seen=seen)
+
+
+def _plain(pixels: Tensor) -> list[bool]:
+    """Which pictures uint8 [n, 3, h, w] have no colour."""
+    return (pixels[:, :1] == pixels[:, 1:]).flatten(1).all(1).tolist()
+
+
+def _inverted(target: GanTarget, pixels: Tensor, cameras: Tensor, steps: int, watcher: Watcher) -> Tensor:
+    """w [n, rows, w_dim] on the CPU of framed photos uint8 [n, 3, s, s]: by the encoder; without one by so many steps
+    of optimisation in W+, for which the cameras [n, 25] count."""
+    if target.parts.encoder is not None or not len(pixels):
+        return target.invert(pixels).cpu()
+    with watcher.track("inverting photos", len(pixels)) as tick:
+        w, _ = optimised(target, Shots(pixels, cameras, torch.arange(len(pixels))), steps=steps, tick=tick)
+    return w.cpu()
+
+
+def _unlearn(config: GanConfig, scene: Scene) -> GanTarget:
+    """The people together, or one after another from the model that forgot the ones before."""
+    assert config.method is not None
+    forget, generator, target = scene.photos.split.forget, seeded(config), scene.target
+    for people in [(p,) for p in forget] if config.one_after_another else [forget]:
+        request = scene.request(people, forget[: forget.index(people[0])])
+        target = config.method.value.unlearn(target, request, generator)
+    return target
+
+
+def measured(config: GanConfig, scene: Scene, targets: Mapping[str, GanTarget], watcher: Watcher) -> DrawingAudit:
+    """The audit of the models, with what the attacks found."""
+    sources = scene.sources
+    drawn = {name: measure(target, scene.judges, sources, watcher) for name, target in targets.items()}
+    found = audit(sources, drawn, seeded(config))
+    if not config.attacks:
+        return found
+    originals = {scorer: Rebuilt(sources.subjects, drawn["original"], scorer) for scorer in found.drawings}
+    rebuilder = Rebuilder(scene.target, scene.judges, sources, originals, scene.cameras, config.seed)
+    rebuilders = {name: rebuilder.of(target) for name, target in targets.items()}
+    return attempts.drawn(found, [attack.value for attack in config.attacks], rebuilders, seeded(config), watcher)
+
+
+def contents(config: GanConfig, scene: Scene, found: DrawingAudit) -> dict[str, Any]:
+    """What audit.json holds (docs/gan.md)."""
+    content = about(config, scene.photos) | found.content | {"given": scene.given()}
+    content["photos"] |= {"grey": list(scene.grey)}
+    return content
+
+
+def evidence(
+    config: GanConfig,
+    content: dict[str, Any],
+    scene: Scene,
+    found: DrawingAudit,
+    targets: Mapping[str, GanTarget],
+) -> report.RebuiltEvidence:
+    """What the report shows: everybody who was drawn, from all sides, and the forgotten turning."""
+    models, subjects = found.drawings[OWN], scene.sources.subjects
+    rows = {
+        name: report.DrawnRow(
+            subjects.photos.pixels[photo_of(subjects, name)],
+            {model: drawn.pictures.pixels[drawn.pictures.of(name)] for model, drawn in models.items()},
+            {model: likeness(drawn, name) for model, drawn in models.items()},
+        )
+        for name in subjects.names
+    }
+    turning = {}
+    if scene.target.turns:
+        cameras = scene.target.camera(torch.linspace(YAWS[0], YAWS[-1], config.views).deg2rad())
+        for person in subjects.groups["forget"][:TURNED]:
+            w = scene.sources.of([person])
+            turning[person] = {model: target.views(w, cameras)[0] for model, target in targets.items()}
+    scores = {model: scores_of(drawn) for model, drawn in models.items()}
+    return report.RebuiltEvidence(content, rows, scores, turning, dict(subjects.by_photo))
