@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from efface.faces.datasets.people import ShippedPeople
 from efface.faces.framing import frame
 from efface.models.gan import tiny
 from efface.progress import Quiet
+from efface.report.tables import attempts
 from efface.targets.gan import GanTarget
 from efface.testing.tiny_gan import tiny_target
 from test_report_page import Page
@@ -216,6 +218,24 @@ def test_attacks_know_from_where_photos_were_taken(tmp_path):
     }  # fmt: skip
     found = run_gan.measured(loaded, scene, {"original": scene.target, "unlearned": scene.target}, Quiet())
     assert {"radius_sweep", "latent_optimisation"} == set(found.content["attacks"])
+    shown = {number for attempt in attempts(found.content, "attacks.gan") for number, *_ in attempt.numbers}
+    assert {"tar@radius=0,far=1e-2", "acc@start=own"} <= shown
+
+
+def test_runs_are_compared_and_pooled(finished, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(finished, other)
+    audit = json.loads((other / "audit.json").read_text())
+    (other / "audit.json").write_text(json.dumps(audit | {"config": audit["config"] | {"seed": 1}}))
+    done = CliRunner().invoke(app, ["compare", str(finished), str(other)], env={"COLUMNS": "120"})
+    assert done.exit_code == 0 and "2 runs pooled" in done.output and "fid_pre" in done.output
+    likeness = f"{audit['models']['unlearned']['forget']['id_photo']['value']:.2f}"
+    rows = [line for line in done.output.splitlines() if "average_target" in line]
+    assert len(rows) == 3 and all(likeness.replace("-", "−") in row for row in rows)
+    audit["config"]["kind"] = "diffusion"
+    (other / "audit.json").write_text(json.dumps(audit))
+    done = CliRunner().invoke(app, ["compare", str(finished), str(other)])
+    assert isinstance(done.exception, EffaceError) and "expected one kind" in str(done.exception)
 
 
 def test_evaluation_alone_changes_nothing(tmp_path, monkeypatch):
@@ -317,8 +337,7 @@ def test_grey_photos_are_told(photos, tmp_path):
 
 
 @pytest.mark.real
-def test_no_face_and_several(photos, tmp_path, data, refused):
-    """Noise shows nobody, and is refused where it is all there is of the person."""
+def test_no_face_of_the_person_to_forget(photos, tmp_path, data, refused):
     noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
     for path in (photos / "person-003").iterdir():
         Image.fromarray(noise).save(path)

@@ -19,29 +19,43 @@ def compare(runs: Runs) -> None:
     from rich.text import Text
 
     read = [_read(folder) for folder in runs]
-    if len({run.draws for run in read}) > 1:
-        raise EffaceError("found runs on recognisers and on diffusion models, expected one kind; compare them apart")
+    kinds = sorted({run.model_kind for run in read})
+    if len(kinds) > 1:
+        raise EffaceError(
+            f"found runs on models of the kinds {', '.join(kinds)}, expected one kind; compare them apart"
+        )
     console = Console(highlight=False)
     console.print(_table(read))
-    console.print(Text(DRAWN_LEGEND if read[0].draws else LEGEND, "dim"))
+    console.print(Text(LEGENDS[read[0].model_kind], "dim"))
     for line in _warnings(read):
         console.print(Text(f"warning: {line}", "bold"))
 
 
-LEGEND = (
-    "TAR (FAR 1e-3) and rank-1: forgotten people's photos that the method never saw, after unlearning, template of one "
-    "photo. Lost: points that the others lose, rank-1 / TAR. FAR: pairs of strangers accepted at the threshold "
-    "that was set for 0.0010."
-)
-
-DRAWN_LEGEND = (
-    "Forgotten people's pictures after unlearning: mean cosine with the person's photos (likeness), share nearest to "
-    "the person, TAR at FAR 1e-2. Retained people: share of the likeness, net of that to others, that is left; points "
-    "of nearest pictures lost. SRK: retained nearest / (forgotten nearest + .01)."
-)
-HEADS = ("TAR", "rank-1", "retained\nlost", "held out\nlost", "FAR")
-DRAWN_HEADS = ("likeness", "nearest", "TAR", "net\nleft", "points\nlost", "SRK")
-"""What the columns of numbers are called, of runs on recognisers and on diffusion models."""
+LEGENDS = {
+    "recognition": (
+        "TAR (FAR 1e-3) and rank-1: forgotten people's photos that the method never saw, after unlearning, template of "
+        "one photo. Lost: points that the others lose, rank-1 / TAR. FAR: pairs of strangers accepted at the threshold "
+        "that was set for 0.0010."
+    ),
+    "diffusion": (
+        "Forgotten people's pictures after unlearning: mean cosine with the person's photos (likeness), share nearest "
+        "to the person, TAR at FAR 1e-2. Retained people: share of the likeness, net of that to others, that is left; "
+        "points of nearest pictures lost. SRK: retained nearest / (forgotten nearest + .01)."
+    ),
+    "gan": (
+        "Forgotten people's pictures after unlearning, from all sides: mean cosine with the person's photos "
+        "(likeness), share nearest to the person, TAR at FAR 1e-2, the same drawn from photos that the method did not "
+        "see. Retained people: points of nearest pictures lost. fid_pre: of people who never existed, on the judge's "
+        "features."
+    ),
+}
+"""What the columns say, by the kind of model."""
+HEADS = {
+    "recognition": ("TAR", "rank-1", "retained\nlost", "held out\nlost", "FAR"),
+    "diffusion": ("likeness", "nearest", "TAR", "net\nleft", "points\nlost", "SRK"),
+    "gan": ("likeness", "nearest", "TAR", "TAR,\nothers", "points\nlost", "fid_pre"),
+}
+"""What the columns of numbers are called, by the kind of model."""
 
 NEEDED = ("models.original", "groups.forget", "groups.retain", "groups.holdout", "config.model", "config.method")
 """What an audit.json must hold to be compared."""
@@ -61,9 +75,9 @@ class Run:
         return self.audit["config"]
 
     @property
-    def draws(self) -> bool:
-        """Whether it is a run on a diffusion model."""
-        return self.config.get("kind") == "diffusion"
+    def model_kind(self) -> str:
+        """What kind of model it is a run on."""
+        return self.config.get("kind", "recognition")
 
     @property
     def method(self) -> str:
@@ -118,8 +132,9 @@ def _table(runs: Sequence[Run]) -> Any:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for head in ("run", "method", "seed", "forgotten"):
         table.add_column(head, justify="right" if head == "seed" else "left", overflow="fold")
-    numbers = _drawn_numbers if runs[0].draws else _numbers
-    for head in (*(DRAWN_HEADS if runs[0].draws else HEADS), "seconds"):
+    kind = runs[0].model_kind
+    numbers = {"diffusion": _drawn_numbers, "gan": _rebuilt_numbers}.get(kind, _numbers)
+    for head in (*HEADS[kind], "seconds"):
         table.add_column(head, justify="right", no_wrap=True)
     for run in runs:
         named = (run.name, run.method, run.seed, _names(run.audit["groups"]["forget"]))
@@ -167,6 +182,18 @@ def _drawn_numbers(audit: dict[str, Any]) -> list[str]:
     return [*forgotten, plain(kept), plain(lost, 1), plain(srk, 1)]
 
 
+def _rebuilt_numbers(audit: dict[str, Any]) -> list[str]:
+    """The same for face generators."""
+    from efface.report.drawn_verdict import ACC, OTHERS, TAR
+    from efface.report.numbers import plain, value
+
+    forgotten = (("forget", "id_photo"), ("forget", ACC), ("forget", TAR), (OTHERS, TAR))
+    before, after = (value(audit, model, "retain", ACC) for model in ("original", "unlearned"))
+    lost = None if before is None or after is None else 100 * (before - after)
+    moved = value(audit, "unlearned", "samples", "fid_pre")
+    return [*(plain(value(audit, "unlearned", *one)) for one in forgotten), plain(lost, 1), plain(moved, 3)]
+
+
 def _names(people: Sequence[str]) -> str:
     from efface.report.numbers import listed
 
@@ -208,7 +235,8 @@ def _pooled(runs: Sequence[Run]) -> dict[str, Any] | None:
     from efface.metrics.rows import read_rows
 
     rows, generator = (read_rows(path) for path in paths), torch.Generator().manual_seed(0)
-    return generation.conclude(averaged(rows), generator) if runs[0].draws else pool(rows, generator)
+    drawn = runs[0].model_kind != "recognition"
+    return generation.conclude(averaged(rows), generator) if drawn else pool(rows, generator)
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:
