@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHIPPED = ("safetensors", "json", "tar", "md", "html", "css")
+SHIPPED = ("safetensors", "json", "tar", "md", "html", "css", "js")
 """Endings of the files in the package that are no code."""
 
 

@@ -73,8 +73,8 @@ def leading(audit: Audit, metric: str) -> str:
 def attack_numbers(audit: Audit, attack: str) -> list[str]:
     """The numbers of an attack at the false accept rate that leads this audit."""
     numbers = audit.get("attacks", {}).get(attack, {}).get("forget", {})
-    coarse = {fine: f"{fine}{COARSE_MARK}" for fine in numbers if f"{fine}{COARSE_MARK}" in numbers}
-    plain = [n for n in numbers if n not in coarse.values()]
+    coarse: dict[str, str] = {fine: f"{fine}{COARSE_MARK}" for fine in numbers if f"{fine}{COARSE_MARK}" in numbers}
+    plain: list[str] = [n for n in numbers if n not in coarse.values()]
     return [coarse.get(n, n) for n in plain] if threshold(audit)[0] == COARSE_FAR else plain
 
 
