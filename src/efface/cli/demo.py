@@ -24,21 +24,23 @@ DRAWING = {
     "model": "shipped",
     "faces": "people",
     "judge": "judge",
-    "anchor": {"choice": "synthetic"},
+    "anchor": {"choice": "mean"},
     "method": {
         "name": "piu",
-        "eta": 1.0,
-        "learning_rate": 0.001,
-        "steps": 80,
+        "eta": 1.3,
+        "retain_weight": 30,
+        "conditions": "individual",
+        "learning_rate": 0.0015,
+        "steps": 120,
         "batch": 8,
-        "retained": 24,
+        "retained": 32,
         "precision": "auto",
     },
     "draws": 8,
     "people": 12,
 }
-"""The diffusion demo's configuration: fewer and larger steps than published, so that it ends in minutes; nobody is
-drawn in place of the person."""
+"""The diffusion demo's configuration: fewer and larger steps than published, so that it ends in minutes; the mean face of
+the others is drawn in place of the person."""
 
 
 def demo(
