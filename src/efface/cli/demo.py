@@ -39,8 +39,8 @@ DRAWING = {
     "draws": 8,
     "people": 12,
 }
-"""The diffusion demo's configuration: fewer and larger steps than published, so that it ends in minutes; in place of the
-person the mean face of the others is drawn."""
+"""The diffusion demo's configuration: fewer and larger steps than published, so that it ends in minutes. In place of
+the person the mean face of the others is drawn."""
 
 
 def demo(
