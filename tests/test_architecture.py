@@ -25,6 +25,7 @@ LEVELS = (
     {"config"},
     {"given"},
     {"run", "run_diffusion"},
+    {"run_gan"},
     {"recipes", "benchmark"},
     {"cli", "service"},
     {"testing"},
