@@ -261,7 +261,7 @@ def test_eyes_turn_with_the_gaze(studio: Studio) -> None:
     for side in (-0.4, 0.0, 0.4):
         shot = replace(calm, gaze=(side, 0.0))
         points = model.posed(shot)
-        picture = render(model, points, shot, 512).mean(2)
+        picture = render(model, points, shot, 512)[0].mean(2)
         ball = Camera.of(shot).pixels(points[studio.body.triangles[studio.body.part == EYE].ravel()].astype(float), 512)
         left = ball[ball[:, 0] > 256]
         x0, x1 = int(left[:, 0].min()), int(left[:, 0].max())
