@@ -7,13 +7,16 @@ export EFFACE_DATA
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo demo-diffusion test check bench setup
+.PHONY: demo demo-diffusion demo-gan test check bench setup
 
 demo: $(READY)
 	$(BIN)/efface demo
 
 demo-diffusion: $(READY)
 	$(BIN)/efface demo diffusion
+
+demo-gan: $(READY)
+	$(BIN)/efface demo gan
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -28,6 +31,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.people_pairs
 	$(BIN)/efface benchmark configs/benchmark/recognition.yaml $(if $(EFFACE_DATA),,--data people)
 	$(BIN)/efface benchmark configs/benchmark/diffusion.yaml
+	$(BIN)/efface benchmark configs/benchmark/gan.yaml $(if $(EFFACE_DATA),,--data eg3d --data stylegan2 --data random)
 
 setup: $(READY)
 

@@ -17,6 +17,7 @@ from efface.cli.demo import KNOWN, MARK, PEOPLE, given
 from efface.cli.options import photos
 from efface.errors import EffaceError
 from efface.faces.datasets.people import ShippedPeople
+from efface.models.gan.eg3d import Eg3d
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
@@ -67,6 +68,25 @@ def test_the_reference_is_for_people_who_were_in_the_training(forget: list[str],
     assert (chosen.retrained is not None) == reference
     if chosen.retrained is not None:
         assert chosen.retrained.weights.is_file() and chosen.retrained.weights != chosen.model.weights
+
+
+def test_the_face_generators_dry_and_repeated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["demo", "gan", "--tiny"])
+        assert done.exit_code == 0, done.output
+    assert [p.name for p in tmp_path.iterdir()] == ["demo-gan"]
+    assert json.loads((tmp_path / "demo-gan" / "audit.json").read_text())["config"]["method"]["name"] == "guide"
+    assert "frames from yaw −45°" in (tmp_path / "demo-gan" / "report.html").read_text()
+
+
+def test_the_face_generator_came_not_along(tmp_path, monkeypatch):
+    monkeypatch.setattr(Eg3d, "shipped", None)
+    done = CliRunner().invoke(app, ["demo", "gan", "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, EffaceError) and not list(tmp_path.iterdir())
+    assert "found nothing, expected the folder of its weights, which this installation came without" in str(
+        done.exception
+    )
 
 
 def test_somebody_who_is_not_there(tmp_path):

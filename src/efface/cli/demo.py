@@ -18,7 +18,7 @@ RETRAINED = "retrained.safetensors"
 
 
 PERSON = "person-000"
-"""Whom the diffusion model forgets."""
+"""Whom the models that draw forget."""
 DRAWING = {
     "kind": "diffusion",
     "model": "shipped",
@@ -41,17 +41,42 @@ DRAWING = {
 }
 """The diffusion demo's configuration: fewer and larger steps than published, so that it ends in minutes. In place of
 the person the mean face of the others is drawn."""
+REBUILDING = {
+    "kind": "gan",
+    "model": "eg3d",
+    "faces": "people",
+    "judge": "judge",
+    "method": {
+        "name": "guide",
+        "lengths": "mean",
+        "distance": 1.0,
+        "reach": 0.5,
+        "learning_rate": 0.001,
+        "steps": 120,
+    },
+    "people": 12,
+    "samples": 50,
+    "views": 31,
+}
+"""The face generator's: of one photo of the person, fewer and larger steps than published, lengths of this generator's
+own."""
 
 
 def demo(
-    kind: Annotated[Literal["recognition", "diffusion"], typer.Argument(help="Kind of the model.")] = "recognition",
+    kind: Annotated[
+        Literal["recognition", "diffusion", "gan"], typer.Argument(help="Kind of the model.")
+    ] = "recognition",
     forget: Annotated[
         str | None,
-        typer.Option(help=f"Whom to forget: people of the pack, commas between [{PEOPLE}; of diffusion {PERSON}]."),
+        typer.Option(
+            help=f"Whom to forget: people of the pack, commas between [{PEOPLE}; of diffusion and gan {PERSON}]."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the result; what an earlier demo wrote is replaced [demo-run, demo-diffusion]."),
+        typer.Option(
+            help="Folder of the result; what an earlier demo wrote is replaced [demo-run, demo-diffusion, demo-gan]."
+        ),
     ] = None,
     tiny: Tiny = False,
 ) -> None:
@@ -61,10 +86,10 @@ def demo(
 
     if tiny and forget is not None:
         raise EffaceError("--tiny forgets two drawn people, whoever --forget names; leave one of the two out")
-    drawing = kind == "diffusion"
+    drawing = {"diffusion": DRAWING, "gan": REBUILDING}.get(kind)
     asked = names((PERSON if drawing else PEOPLE) if forget is None else forget)
-    chosen = DRAWING | {"forget": asked} if drawing else given(asked)
-    folder = out or Path("demo-diffusion" if drawing else "demo-run")
+    chosen = drawing | {"forget": asked} if drawing else given(asked)
+    folder = out or Path(f"demo-{kind}" if drawing else "demo-run")
     run_and_show(config.load(None, (), chosen | {"out": str(folder)}, tiny), resume=True, mark=MARK)
 
 
