@@ -1,5 +1,6 @@
 """A name is a file, or a plug-in of another distribution."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -79,7 +80,16 @@ def test_every_entry_is_described(kind):
         entry = registry.describe(kind, name)
         assert entry.summary.endswith("."), f"{kind} {name}: the docstring's first line is not a sentence"
         assert all(field.doc for field in entry.fields), f"{kind} {name}: a field without its unit and meaning"
-        registry.get(kind, name)
+        fields = dataclasses.fields(registry.get(kind, name))
+        assert [field.name for field in entry.fields] == [field.name for field in fields]
+
+
+def test_inherited_fields_stand_where_they_are_first_named_with_what_the_class_itself_says_of_them():
+    first = registry.describe("methods.gan", "guide").fields
+    own = registry.describe("methods.gan", "sugar").fields
+    assert [field.name for field in own[:10]] == [field.name for field in first[:10]]
+    assert (first[0].name, first[0].default, own[0].default) == ("distance", "30.0", "20.0")
+    assert own[0].doc.endswith("paper: 20.") and own[1] == first[1]
 
 
 def test_methods_state_their_paper():

@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -86,7 +87,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Entry:
-    """What an entry's file says of it, read without importing it."""
+    """What an entry's file says of it, and those of its bases, read without importing them."""
 
     name: str
     summary: str
@@ -97,30 +98,60 @@ class Entry:
 
 
 def describe(kind: str, name: str) -> Entry:
-    """Summary, facts and fields of an entry, from its source."""
+    """Summary, facts and fields of an entry, from its source and that of the dataclasses that it inherits from."""
     known = names(kind)
     if name not in known:
         raise EffaceError(f"{kind}: found {name!r}, expected one of: {', '.join(known)}")
-    spec = importlib.util.find_spec(known[name])
-    assert spec is not None and spec.origin is not None
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    decorated = [n for n in tree.body if isinstance(n, ast.ClassDef) and "dataclass" in map(_called, n.decorator_list)]
-    node = next(n for n in decorated if not n.name.startswith("_"))
+    tree = _source(known[name])
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and _is_dataclass(n) and not n.name.startswith("_"))
     facts: dict[str, str] = {}
-    fields: list[Field] = []
-    for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            facts |= _text(statement.targets[0].id, statement.value)
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            annotation = ast.unparse(statement.annotation)
-            if "ClassVar" in annotation:
-                facts |= _text(statement.target.id, statement.value)
-            else:
-                doc = ast.literal_eval(after.value) if _is_docstring(after) else ""
-                default = "" if statement.value is None else ast.unparse(statement.value)
-                fields.append(Field(statement.target.id, annotation, default, inspect.cleandoc(doc)))
+    fields: dict[str, Field] = {}
+    for part in [*_inherited(node, tree, ("efface", known[name].partition(".")[0])), node]:
+        for statement, after in zip(part.body, [*part.body[1:], None], strict=True):
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                facts |= _text(statement.targets[0].id, statement.value)
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                own, annotation = statement.target.id, ast.unparse(statement.annotation)
+                if "ClassVar" in annotation:
+                    facts |= _text(own, statement.value)
+                else:
+                    doc = ast.literal_eval(after.value) if _is_docstring(after) else ""
+                    default = "" if statement.value is None else ast.unparse(statement.value)
+                    fields[own] = Field(own, annotation, default, inspect.cleandoc(doc))
     summary = (ast.get_docstring(node) or "").partition("\n")[0]
-    return Entry(name, summary, facts, tuple(fields))
+    return Entry(name, summary, facts, tuple(fields.values()))
+
+
+def _source(module: str) -> ast.Module:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _inherited(node: ast.ClassDef, tree: ast.Module, packages: Collection[str]) -> Iterator[ast.ClassDef]:
+    """The dataclasses that a class of a file inherits from, in the order in which dataclasses collect their fields; of
+    these packages, since others may take long to import."""
+    own = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
+    imported = {
+        alias.asname or alias.name: (n.module, alias.name)
+        for n in tree.body
+        if isinstance(n, ast.ImportFrom) and n.module is not None and n.module.partition(".")[0] in packages
+        for alias in n.names
+    }
+    for base in map(ast.unparse, reversed(node.bases)):
+        found, its = own.get(base), tree
+        if base in imported:
+            module, name = imported[base]
+            its = _source(module)
+            found = next((n for n in its.body if isinstance(n, ast.ClassDef) and n.name == name), None)
+        if found is not None:
+            yield from _inherited(found, its, packages)
+            if _is_dataclass(found):
+                yield found
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return "dataclass" in map(_called, node.decorator_list)
 
 
 def _called(decorator: ast.expr) -> str:

@@ -117,7 +117,7 @@ class Rebuilding:
         retained: int = 0,
     ) -> None:
         """goals: w_t of each person, [people, rows, w_dim]. reach: α at most, in W+'s own units. The others: the fields
-        of `methods/gan/guide.py`."""
+        of `methods.guide_settings`."""
         self.source, self.student, self.weights, self.reach = target, student, weights, reach
         self.people, self.goals = request.latents.to(target.device), goals.to(target.device)
         self.retain = request.retain.to(target.device)

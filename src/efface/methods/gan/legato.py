@@ -16,51 +16,30 @@ original generator. The t is written beside the weights. A further request train
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from efface import training
+from efface.methods.guide_settings import GuideSettings
 from efface.methods.rebuilding import RebuildRequest
-from efface.methods.rebuilding_losses import Rebuilding, Views, Weights, at_rest, learning, student_of
-from efface.methods.replacements import Lengths, length_unit, replacements
+from efface.methods.rebuilding_losses import at_rest, learning, student_of
 from efface.methods.unlearner import Unlearner
 from efface.models import flows
-from efface.models.lpips import LpipsFiles
 from efface.targets.gan import GanTarget
 
 
 @dataclass(frozen=True, kw_only=True)
-class Legato(Unlearner):
+class Legato(GuideSettings, Unlearner):
     """GUIDE's losses on flows between the frozen layers (LEGATO); hides, and can be turned."""
 
     paper: ClassVar = "LEGATO, 2026, arXiv 2601.04282"
     objective: ClassVar = "rebuilding"
 
-    distance: PositiveFloat = 30.0
-    """d: how far beyond the average latent the replacement lies, in `lengths`; paper: as GUIDE, 30."""
-    lengths: Lengths = "w"
-    """Of d and α: w, W+'s own units; mean, multiples of this generator's mean ‖w − w_avg‖ (ours); paper: w."""
-    apart: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Largest cosine of two people's directions; nearer ones are turned apart; ours, paper: none (1)."""
-    reach: NonNegativeFloat = 15.0
-    """α, at most: how far around the person adjacent latents lie, in `lengths`; paper: 15."""
-    adjacent: NonNegativeInt = 2
-    """Adjacent latents in a step; paper: 2."""
-    preserved: NonNegativeInt = 2
-    """Latents of people who never existed, which are to be drawn as before, in a step; paper: 2."""
-    retained: NonNegativeInt = 0
-    """Retained people's latents beside them in a step, where the request has any; paper: 0."""
-    weights: Weights = field(default_factory=Weights)
-    """Of the terms: planes, perceptual, identity, adjacency, preserved; paper: 0.01, 1, 0.1, 1, 1."""
-    views: Views = field(default_factory=Views)
-    """Cameras: yaw ±degrees, pitch radians, count; paper: 15, -0.2, any yaw."""
-    lpips: LpipsFiles | None = None
-    """LPIPS weights: vgg, vgg_sha256, linear, linear_sha256; none: features of the shipped recogniser; paper: LPIPS."""
     until: PositiveFloat = 1.6
     """t to which the flows are followed, no unit; paper: 1.6."""
     step: PositiveFloat = 0.4
@@ -82,20 +61,7 @@ class Legato(Unlearner):
         flows.turn(synthesis, self.until)
         own = flows.of(synthesis)
         trained = learning(p for flow in own for p in flow.parameters())
-        goals = replacements(target, request, self.distance, self.lengths, self.apart)
-        losses = Rebuilding(
-            target,
-            student,
-            request,
-            goals,
-            weights=self.weights,
-            views=self.views,
-            lpips=self.lpips,
-            reach=self.reach * length_unit(target, self.lengths),
-            adjacent=self.adjacent,
-            preserved=self.preserved,
-            retained=self.retained,
-        )
+        losses = self.losses(target, student, request, self.replacements(target, request))
 
         def loss(*batch: Tensor) -> dict[str, Tensor]:
             with heard(own) as velocities:

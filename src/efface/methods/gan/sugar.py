@@ -17,25 +17,25 @@ Mistakes avoided: in the official code the identity term of stage 1 has no gradi
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from efface import training
 from efface.methods.consolidation import Consolidation
+from efface.methods.guide_settings import GuideSettings
 from efface.methods.rebuilding import RebuildRequest
-from efface.methods.rebuilding_losses import Rebuilding, Views, Weights, at_rest, perceptual, student_of
-from efface.methods.replacements import Lengths, beyond_average, in_order, kept_apart, length_unit, unit_offsets
+from efface.methods.rebuilding_losses import Weights, at_rest, perceptual, student_of
+from efface.methods.replacements import beyond_average, in_order, kept_apart, length_unit, unit_offsets
 from efface.methods.surrogate import Surrogate
 from efface.methods.unlearner import Unlearner
-from efface.models.lpips import LpipsFiles
 from efface.targets.gan import GanTarget
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sugar(Unlearner):
+class Sugar(GuideSettings, Unlearner):
     """Draw a learned replacement in place of each person, weights held by EWC (SUGAR)."""
 
     paper: ClassVar = "SUGAR, WACV 2026, arXiv 2512.06562"
@@ -43,24 +43,8 @@ class Sugar(Unlearner):
 
     distance: PositiveFloat = 20.0
     """d: how far beyond the average latent the replacement lies, in `lengths`; paper: 20."""
-    lengths: Lengths = "w"
-    """Of d and α: w, W+'s own units; mean, multiples of this generator's mean ‖w − w_avg‖ (ours); paper: w."""
-    apart: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Largest cosine of two people's directions; nearer ones are turned apart; ours, paper: none (1)."""
-    reach: NonNegativeFloat = 15.0
-    """α, at most: how far around the person adjacent latents lie, in `lengths`; paper: as GUIDE, 15."""
-    adjacent: NonNegativeInt = 2
-    """Adjacent latents in a step; paper: as GUIDE, 2."""
     preserved: NonNegativeInt = 0
     """Latents of people who never existed, which are to be drawn as before, in a step; paper: 0."""
-    retained: NonNegativeInt = 0
-    """Retained people's latents beside them in a step, where the request has any; paper: 0."""
-    weights: Weights = field(default_factory=Weights)
-    """Of the terms: planes, perceptual, identity, adjacency, preserved; paper: 0.01, 1, 0.1, 1, 1."""
-    views: Views = field(default_factory=Views)
-    """Cameras: yaw ±degrees, pitch radians, count; paper: 15, -0.2, any yaw."""
-    lpips: LpipsFiles | None = None
-    """LPIPS weights: vgg, vgg_sha256, linear, linear_sha256; none: features of the shipped recogniser; paper: LPIPS."""
     learning_rate: PositiveFloat = 2e-4
     """Of Adam in stage 2; paper: 2e-4."""
     consolidation: NonNegativeFloat = 50.0
@@ -85,19 +69,7 @@ class Sugar(Unlearner):
         directions = kept_apart(target, unit_offsets(target, target.w_average + directions), self.apart)
         length = length_unit(target, self.lengths)
         goals = beyond_average(target, directions, self.distance * length)[-len(request.people) :]
-        losses = Rebuilding(
-            target,
-            student,
-            request,
-            goals,
-            weights=self.weights,
-            views=self.views,
-            lpips=self.lpips,
-            reach=self.reach * length,
-            adjacent=self.adjacent,
-            preserved=self.preserved,
-            retained=self.retained,
-        )
+        losses = self.losses(target, student, request, goals)
         held = Consolidation(student, trained, self.views, self.measured, generator)
 
         def loss(*batch: Tensor) -> dict[str, Tensor]:
