@@ -93,9 +93,9 @@ class GanRecipe:
     """Of the mapping."""
     plane_channels: PositiveInt = 12
     """EG3D: of each plane of 64 × 64."""
-    neural_resolution: PositiveInt = 48
+    neural_resolution: PositiveInt = 40
     """EG3D: side of what the rays see."""
-    samples: PositiveInt = 10
+    samples: PositiveInt = 8
     """EG3D: along each ray, and as many again where these met something."""
     width: PositiveInt = 32
     """Of the encoder's first stage."""
