@@ -21,7 +21,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from efface import config, run_gan
@@ -30,11 +30,12 @@ from efface.errors import EffaceError
 from efface.faces.datasets.drawn import Drawn
 from efface.faces.datasets.people import ShippedPeople
 from efface.faces.framing import frame
+from efface.methods.gan.legato import Legato
 from efface.models.gan import tiny
 from efface.progress import Quiet
 from efface.report.tables import attempts
 from efface.targets.gan import GanTarget
-from efface.testing.tiny_gan import tiny_target
+from efface.testing.tiny_gan import tiny_request, tiny_target
 from test_report_page import Page
 
 BASE = {
@@ -107,6 +108,26 @@ def test_the_stored_weights_are_the_measured_ones(finished, tmp_path):
     other.write_bytes((finished / "weights" / "encoder.safetensors").read_bytes())
     with pytest.raises(EffaceError, match=r"changed\.safetensors.*laid over"):
         run_gan.evaluate(loaded, other, Quiet())
+
+
+def test_added_flows_are_laid_over_the_original(finished, tmp_path):
+    """LEGATO's tensors, which the original has none of, from the file alone as from the whole folder."""
+    loaded = config.load(finished / "config.yaml")
+    assert isinstance(loaded, config.GanConfig)
+    target = GanTarget.load("tiny", tiny.WEIGHTS)
+    method = Legato(steps=2, hidden=4, until=0.8, learning_rate=0.1)
+    bent = method.unlearn(target, tiny_request(target), torch.Generator().manual_seed(0))
+    bent.save(tmp_path / "whole", bent.changes(target))
+    file = tmp_path / "changed.safetensors"
+    (tmp_path / "whole" / "changed.safetensors").rename(file)
+    alone, whole = (run_gan.evaluate(loaded, there, Quiet())["models"] for there in (file, tmp_path / "whole"))
+    assert alone == whole and alone["unlearned"] != alone["original"]
+    save_file(load_file(file), file)  # a header that tells of no flows
+    with pytest.raises(EffaceError, match=r"changed\.safetensors: .*flow\..*laid over; name that model"):
+        run_gan.evaluate(loaded, file, Quiet())
+    save_file(load_file(file), file, {"flows": "{}{"})
+    with pytest.raises(EffaceError, match=r"changed\.safetensors: its header describes no network"):
+        run_gan.evaluate(loaded, file, Quiet())
 
 
 def test_the_report_shows_all_sides_and_turns_the_person(finished):

@@ -42,6 +42,7 @@ from efface.metrics.drawings import OWN, Subjects
 from efface.metrics.generation import DrawingAudit, generator_of
 from efface.metrics.rebuilding import YAWS, Rebuilt, Sources, audit, measure, photo_of, photographed
 from efface.models import layout
+from efface.models.gan_model import lay_over
 from efface.progress import Tick, Watcher
 from efface.run_diffusion import likeness, scores_of
 from efface.targets.gan import GanTarget
@@ -111,7 +112,7 @@ def _changed(config: GanConfig, target: GanTarget, weights: Path) -> GanTarget:
     if weights.name != layout.CHANGED and not (weights.is_dir() and layout.changed_alone(weights)):
         return load_model(Named(config.model.name, config.model.value, weights), config)
     twin = target.clone()
-    layout.lay_over(twin.parts.generator, weights)
+    lay_over(twin.parts.generator, weights)
     return twin
 
 

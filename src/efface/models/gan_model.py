@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from efface.errors import EffaceError, line_of
-from efface.models import eg3d, flows, official, stylegan2
+from efface.models import eg3d, flows, layout, official, stylegan2
 from efface.models.diffusion_model import Window
 from efface.models.encoder import Encoder
-from efface.models.layout import filled
+from efface.models.layout import CHANGED, filled
 from efface.models.rendering import Rendering
 from efface.models.weights import IGNORED, read, read_header, save
 
@@ -89,10 +89,7 @@ def write(parts: Parts, folder: Path, half: bool = False, **extra: str) -> list[
         told = {**extra, **described(parts.generator), "face": json.dumps(parts.face.tolist())}
     else:
         told = {**parts.header, **extra}
-    added = flows.attached(backbone(parts.generator).synthesis)
-    if added is not None:
-        told["flows"] = json.dumps(asdict(added))
-    paths = [_written(parts.generator, folder / GENERATOR, half, told)]
+    paths = [_written(parts.generator, folder / GENERATOR, half, told | bent(parts.generator))]
     if parts.encoder is not None:
         told = {**extra, "network": "encoder", "sizes": json.dumps(parts.encoder.sizes)}
         paths.append(_written(parts.encoder, folder / ENCODER, half, told))
@@ -121,6 +118,31 @@ def described(generator: Generator) -> dict[str, str]:
     return {"network": "stylegan2", "sizes": json.dumps(generator.sizes)}
 
 
+def bent(generator: Generator) -> dict[str, str]:
+    """What a header says of a generator's flows, as JSON; nothing where it has none."""
+    added = flows.attached(backbone(generator).synthesis)
+    return {} if added is None else {"flows": json.dumps(asdict(added))}
+
+
+def _bend(generator: Generator, path: Path, told: Mapping[str, str]) -> None:
+    """Give the generator the flows that a file's header tells of; those that it has go to that t. Their weights are to
+    be read afterwards."""
+    if "flows" not in told:
+        return
+    synthesis = backbone(generator).synthesis
+    added = _made(path, lambda: flows.Flows(**json.loads(told["flows"])))
+    if flows.attached(synthesis) is None:
+        flows.attach(synthesis, added)
+    flows.turn(synthesis, added.until)
+
+
+def lay_over(generator: Generator, path: Path) -> None:
+    """As `layout.lay_over`, with the flows that the file tells of."""
+    file = path / CHANGED if path.is_dir() else path
+    _bend(generator, file, read_header(file))
+    layout.lay_over(generator, file)
+
+
 def read_parts(weights: Path, network: str) -> Parts:
     """A model that `write` wrote, or the generator of a file of `efface convert`. Raises EffaceError where it is
     another network, or something does not fit."""
@@ -139,9 +161,7 @@ def read_parts(weights: Path, network: str) -> Parts:
     published = "arguments" in told
     with torch.device("meta"):
         generator: Generator = _made(path, lambda: (official.generator if published else _built)(told))
-        if "flows" in told:
-            added = _made(path, lambda: flows.Flows(**json.loads(told["flows"])))
-            flows.attach(backbone(generator).synthesis, added)
+        _bend(generator, path, told)
     filled(generator, path)
     if published:
         return Parts(generator, None, official.face(network), told)

@@ -24,7 +24,7 @@ from efface.faces.detection import Detector
 from efface.faces.framing import template_in
 from efface.models import eg3d, layout, rays
 from efface.models.encoder import scaled
-from efface.models.gan_model import GanModel, Parts
+from efface.models.gan_model import GanModel, Parts, bent
 from efface.models.stylegan2 import check_shape
 from efface.models.weights import save
 from efface.progress import Tick
@@ -277,7 +277,7 @@ class GanTarget:
         with layout.whole(folder) as partial:
             self.spec.save(self.parts, partial, **extra)
             if alone and len(alone) < len(state):
-                save(partial / layout.CHANGED, alone, {"model": self.spec.name, **extra})
+                save(partial / layout.CHANGED, alone, {"model": self.spec.name, **bent(self.parts.generator), **extra})
         return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
