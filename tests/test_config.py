@@ -1,11 +1,14 @@
 """One validator for YAML, --set and options: one clear line with source, key, found and expected."""
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
 
-from efface import config
+from efface import config, registry
 from efface.benchmark import configuration
 from efface.errors import EffaceError
 from efface.models.diffusion.shipped import ShippedDiffusion
@@ -92,6 +95,33 @@ def test_a_dollar_is_a_variable_only_where_a_path_begins(good, monkeypatch):
     assert loaded.forget == ("A$AP Rocky",)
     assert str(loaded.faces.value.path) == "/somewhere/p$HERE"
     assert loaded.out == Path("~/x").expanduser()
+
+
+def test_lpips_files_are_paths_too(monkeypatch):
+    monkeypatch.setenv("HERE", "/somewhere")
+    files = {"vgg": "$HERE/vgg.pth", "vgg_sha256": "$HERE", "linear": "~/lin.pth", "linear_sha256": "0"}
+    given = {"model": "tiny", "faces": "drawn", "method": {"name": "sugar", "lpips": files}}
+    loaded = config.parse({"kind": "gan"} | given, "test")
+    assert loaded.method is not None
+    found = loaded.method.value.lpips
+    assert (found.vgg, found.linear) == (Path("/somewhere/vgg.pth"), Path("~/lin.pth").expanduser())
+    assert found.vgg_sha256 == "$HERE"
+
+
+def test_every_path_has_a_key_of_paths():
+    """Of the entries' fields, and of what they hold."""
+    entries = [registry.get(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
+    found = {*_paths([*entries, *config.CONFIGS.values()])}
+    assert {"path", "vgg", "detector"} <= found <= {*config.PATHS}
+
+
+def _paths(classes: list[Any]) -> Iterator[str]:
+    """Names of the fields of dataclasses that are paths."""
+    for cls in classes:
+        for key, hint in get_type_hints(cls).items():
+            parts = {hint, *get_args(hint)}
+            yield from [key] if Path in parts and key in {f.name for f in dataclasses.fields(cls)} else []
+            yield from _paths([part for part in parts if dataclasses.is_dataclass(part)])
 
 
 def test_another_name_drops_the_old_fields(good):

@@ -20,7 +20,7 @@ from efface.methods.anchors import Anchors
 ENTRIES = ("model", "faces", "method", "judge", "retrained", "validation")
 """Keys that hold an entry of a registry."""
 
-PATHS = ("path", "pairs", "weights", "base", "detector", "out")
+PATHS = ("path", "pairs", "weights", "base", "detector", "out", "start", "vgg", "linear")
 """Keys that hold a path."""
 
 WEIGHTS = {
