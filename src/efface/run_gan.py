@@ -72,15 +72,15 @@ def run(config: GanConfig, watcher: Watcher, resume: bool = False, mark: str | N
         folder.log("people", scene.photos.summary(), **asdict(scene.photos.notes))
         folder.log("target", f"{config.model.name} from {config.model.weights}")
         folder.log("latents", scene.inverted())
+        assert config.method is not None
         with training.session(folder.checkpoints, watcher) as session:
-            unlearned = _unlearn(config, scene)
+            changed = unlearned(scene, config.method.value, seeded(config), config.one_after_another)
         cost = session.cost(scene.target.device)
         weights = folder.path / "weights"
         shutil.rmtree(weights, ignore_errors=True)  # of a run that was stopped right here
-        assert config.method is not None
-        paths = unlearned.save(weights, unlearned.changes(scene.target), method=config.method.name)
+        paths = changed.save(weights, changed.changes(scene.target), method=config.method.name)
         log_method(folder, config, cost)
-        targets = {"original": scene.target, "unlearned": unlearned}
+        targets = {"original": scene.target, "unlearned": changed}
         found = measured(config, scene, targets, watcher)
         content = contents(config, scene, found) | {
             "cost": cost,
@@ -254,13 +254,12 @@ def _inverted(target: GanTarget, pixels: Tensor, cameras: Tensor, steps: int, wa
     return w.cpu()
 
 
-def _unlearn(config: GanConfig, scene: Scene) -> GanTarget:
-    """The people together, or one after another from the model that forgot the ones before."""
-    assert config.method is not None
-    forget, generator, target = scene.photos.split.forget, seeded(config), scene.target
-    for people in [(p,) for p in forget] if config.one_after_another else [forget]:
+def unlearned(scene: Scene, method: Any, generator: torch.Generator, one_after_another: bool) -> GanTarget:
+    """The model that forgot the people together, or one after another from the model that forgot the ones before."""
+    forget, target = scene.photos.split.forget, scene.target
+    for people in [(p,) for p in forget] if one_after_another else [forget]:
         request = scene.request(people, forget[: forget.index(people[0])])
-        target = config.method.value.unlearn(target, request, generator)
+        target = method.unlearn(target, request, generator)
     return target
 
 
