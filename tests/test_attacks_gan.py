@@ -60,14 +60,11 @@ def test_at_radius_0_it_is_the_persons_own_latent():
     assert not np.allclose(near, far)
 
 
-def test_the_radius_is_in_mean_distances_from_the_average(monkeypatch):
+def test_the_radius_is_in_mean_distances_from_the_average():
     subject = Scene.make("eg3d").unlearned
-    tried = []
-    monkeypatch.setattr(Rebuilder, "views", lambda self, w: tried.append(w) or torch.zeros(len(w), 1, 3, 32, 32).byte())
-    monkeypatch.setattr(Rebuilder, "judged", lambda *_: ())
-    list(RadiusSweep(radii=(0.0, 0.25), draws=3).attempt(subject))
     people = subject.sought()
-    own, moved = tried
+    (first, own), (second, moved) = RadiusSweep(radii=(0.0, 0.25), draws=3).around(subject)
+    assert (first, second) == (0.0, 0.25)
     mean = np.mean([float((w - subject.target.w_average).norm()) for w in subject.sources.samples])
     away = [float((a - b).norm()) for a, b in zip(own, moved, strict=True)]
     assert away == pytest.approx([0.25 * mean] * (3 * len(people)), rel=1e-4)

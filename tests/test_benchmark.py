@@ -81,7 +81,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what is not about processes."""
+    """For what is not about processes: the same worker in a thread, since a process takes seconds to begin. `done` and
+    the test that kills one start real ones."""
 
     monkeypatch.setattr(running, "start", start_beside)
 
@@ -226,6 +227,7 @@ def test_a_killed_process_costs_its_row_alone(done: Path, tmp_path: Path, monkey
     begin = running.start
 
     def start(*given: Any) -> Any:
+        """A real process, whose number is kept: the test kills it."""
         worker = begin(*given)
         started.append(worker.process.pid or 0)
         return worker

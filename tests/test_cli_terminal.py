@@ -16,7 +16,8 @@ from efface.progress import Quiet, Tick
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that the terminal believes have passed; a test moves them."""
+    """The seconds that the terminal believes have passed; a test moves them. By a real clock each silence would take
+    10 seconds, and what is printed would depend on how busy the machine is."""
     now = [0.0]
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now

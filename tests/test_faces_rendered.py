@@ -106,7 +106,7 @@ def test_a_known_alignment_needs_no_detector(tmp_path: Path):
 
 
 def test_people_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shipped, "PACK", tmp_path / "pack")
+    monkeypatch.setattr(shipped, "PACK", tmp_path / "pack")  # an installation without the pack; then a pack of 5
     with pytest.raises(EffaceError, match=r"people\.tar: this installation came without the people pack") as caught:
         ShippedPeople().read()
     assert "\n" not in str(caught.value)

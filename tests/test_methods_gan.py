@@ -147,7 +147,7 @@ def test_gradients_are_those_of_one_graph(target, request_):
 
 def test_what_recurs_is_drawn_once(target, request_, monkeypatch):
     losses = losses_of(target, request_, adjacent=0, preserved=0)
-    drawn = []
+    drawn = []  # the real planes are drawn, and counted
     monkeypatch.setattr(losses.source, "planes", lambda w, f=target.planes: drawn.append(len(w)) or f(w))
     batch = losses.draw(torch.Generator().manual_seed(3))
     first = losses.seen(*batch[1:])

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 import torch
 import torch.nn.functional as F
 from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor
 
 from efface.attacks.attack import Attack, Outcome
 from efface.attacks.rebuilding import Rebuilder
@@ -31,6 +32,12 @@ class RadiusSweep(Attack[Rebuilder]):
     """Latents at each radius."""
 
     def attempt(self, subject: Rebuilder) -> Iterator[Outcome]:
+        meant = [person for person in subject.sought() for _ in range(self.draws)]
+        for radius, latents in self.around(subject):
+            yield from subject.judged(f"radius={radius:g}", subject.views(latents), meant)
+
+    def around(self, subject: Rebuilder) -> Iterator[tuple[float, Tensor]]:
+        """Each radius, and the latents [people · draws, rows, w_dim] that lie there, person after person."""
         samples, average = subject.sources.samples, subject.target.w_average.cpu()
         people = subject.sought()
         if len(samples) < self.draws:
@@ -44,6 +51,5 @@ class RadiusSweep(Attack[Rebuilder]):
             torch.randperm(len(samples), generator=subject.generator(f"radius {p}"))[: self.draws] for p in people
         ]
         ways = F.normalize((samples[torch.cat(chosen)] - own).flatten(1), dim=1).view_as(own)
-        meant = [person for person in people for _ in range(self.draws)]
         for radius in self.radii:
-            yield from subject.judged(f"radius={radius:g}", subject.views(own + radius * unit * ways), meant)
+            yield radius, own + radius * unit * ways
