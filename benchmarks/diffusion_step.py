@@ -5,24 +5,20 @@
 
 The naive step passes the network five times (teacher: forgotten, anchor, retained; student: forgotten, retained), with
 a gradient by every parameter and diffusers' default attention. Both train the same parameters of the same weights on
-the same batch with AdamW. They take turns, and seconds are medians of processor time; at full size each takes two
-steps, and the second one's is given. Losses are the first step's; peak memory is that of a process of its own for
-either, above what it held before (Linux only). Weights are random, as time does not depend on them, and the student's
-are other than the teacher's, so that both losses say something. One thread, freed memory kept (docs/speed.md), float32;
-bf16 as a third row.
+the same batch with AdamW. Timed as benchmarks/steps.py says; at full size each takes two steps, and the second one's is
+given. Weights are random, as time does not depend on them, and the student's are other than the teacher's, so that both
+losses say something. One thread, freed memory kept (docs/speed.md), float32; bf16 as a third row.
 """
 
-import argparse
-import multiprocessing
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from benchmarks import steps
+from benchmarks.steps import Step
 from torch import Tensor
 
 from efface import memory
@@ -56,9 +52,6 @@ SMALL = Size(unet_config((96, 96, 64, 64), 48, 8, 128), (8, 128), 32, 32)
 FULL = Size(
     unet_config((320, 640, 1280, 1280), 4, 64, 768) | {"attention_head_dim": 8, "norm_num_groups": 32}, (77, 768), 1, 1
 )
-
-Step = Callable[[], tuple[float, float]]
-"""Returns the two losses."""
 
 
 def target_of(size: Size) -> DiffusionTarget:
@@ -94,14 +87,14 @@ def ours(target: DiffusionTarget, size: Size, precision: Precision = "fp32") -> 
     z, t, tokens = batch(target, size)
     own = slice(size.forgotten)
 
-    def step() -> tuple[float, float]:
+    def step() -> dict[str, float]:
         taught, learnt = lesson.both(torch.cat([z, z[own]]), torch.cat([t, t[own]]), tokens, learning=len(z))
         forget = F.mse_loss(learnt[own], beyond_anchor(taught[own], taught[len(z) :], ETA))
         retain = F.mse_loss(learnt[size.forgotten :], taught[size.forgotten : len(z)])
         optimiser.zero_grad(set_to_none=True)
         (forget + WEIGHT * retain).backward()
         optimiser.step()
-        return forget.item(), retain.item()
+        return {"L_f": forget.item(), "L_p": retain.item()}
 
     return step
 
@@ -116,7 +109,7 @@ def naive(target: DiffusionTarget, size: Size) -> Step:
     z, t, tokens = batch(target, size)
     f, rows = size.forgotten, len(z)
 
-    def step() -> tuple[float, float]:
+    def step() -> dict[str, float]:
         with torch.no_grad():
             own = target.noise(z[:f], t[:f], tokens[:f])
             anchor = target.noise(z[:f], t[:f], tokens[rows:])
@@ -126,7 +119,7 @@ def naive(target: DiffusionTarget, size: Size) -> Step:
         unet.zero_grad(set_to_none=True)
         (forget + WEIGHT * retain).backward()
         optimiser.step()
-        return forget.item(), retain.item()
+        return {"L_f": forget.item(), "L_p": retain.item()}
 
     return step
 
@@ -134,81 +127,31 @@ def naive(target: DiffusionTarget, size: Size) -> Step:
 STEPS: dict[str, Callable[[DiffusionTarget, Size], Step]] = {
     "naive": naive,
     "PIU": ours,
-    "PIU, bf16": lambda target, size: ours(target, size, "bf16"),
+    "PIU, bf16": partial(ours, precision="bf16"),
 }
 
 
-class Measured(NamedTuple):
-    """What two steps of a kind show in a process of their own."""
-
-    losses: tuple[float, float]
-    """Of the first."""
-    seconds: float
-    """Processor time of the second."""
-    peak: float
-    """MB that both need above what the process held before."""
+def step_of(name: str, size: Size, target: DiffusionTarget) -> Step:
+    """That kind of step."""
+    return STEPS[name](target, size)
 
 
-def measured(name: str, size: Size) -> Measured:
-    """A kind of step, in this process alone."""
-    torch.set_num_threads(1)
-    target = target_of(size)
-    before = highest_memory()
-    step = STEPS[name](target, size)
-    losses = step()
-    began = time.process_time()
-    step()
-    return Measured(losses, time.process_time() - began, highest_memory() - before)
-
-
-def highest_memory() -> float:
-    """MB that this process held at most; getrusage would tell of the one that started it too."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
-def alone(name: str, size: Size) -> Measured:
-    """`measured`, in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured, (name, size))
-
-
-def interleaved(size: Size, repetitions: int) -> dict[str, float]:
-    """Median seconds of each step, all in one process, in turns; the first of each does not count."""
-    target = target_of(size)
-    steps = {name: make(target, size) for name, make in STEPS.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(repetitions + 1):
-        for name, step in steps.items():
-            began = time.process_time()
-            step()
-            if i:
-                seconds[name].append(time.process_time() - began)
-    return {name: median(found) for name, found in seconds.items()}
+def compared(size: Size) -> tuple[steps.Model, steps.Makers]:
+    """The model of this size, and the steps on it."""
+    return partial(target_of, size), {name: partial(step_of, name, size) for name in STEPS}
 
 
 def table(size: Size, seconds: Mapping[str, float]) -> Iterator[str]:
-    """Its lines, each when it is known. seconds: of the steps that were timed better than by `measured`."""
+    """As `steps.table`."""
     yield f"{size.forgotten} forgotten and {size.retained} retained rows"
-    yield "| step | seconds | of naive | peak memory, MB | L_f | L_p |\n|---|---|---|---|---|---|"
-    found: dict[str, Measured] = {}
-    for name in STEPS:
-        found[name] = alone(name, size)
-        took, naively = (seconds.get(step, found[step].seconds) for step in (name, "naive"))
-        forget, retain = found[name].losses
-        cells = f"{took:.2f} | {took / naively:.2f} | {found[name].peak:.0f} | {forget:.6f} | {retain:.6f}"
-        yield f"| {name} | {cells} |"
-    gap = max(abs(a - b) / b for a, b in zip(found["PIU"].losses, found["naive"].losses, strict=True))
-    yield f"losses of PIU and naive differ by {gap:.1e} of their size"
+    yield from steps.table(*compared(size), seconds)
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--full-size", action="store_true")
-    given = parser.parse_args()
-    for line in table(FULL, {}) if given.full_size else table(SMALL, interleaved(SMALL, given.repetitions)):
+    given = steps.asked()
+    size = FULL if given.full_size else SMALL
+    for line in table(size, {} if given.full_size else steps.interleaved(*compared(size), given.repetitions)):
         print(line, flush=True)
 
 

@@ -6,29 +6,25 @@
 The naive step draws as the official code does: each term's planes and each term's pictures by a pass of their own, so a
 latent's planes are computed twice, and all of it again for the source; nothing is kept. Both train the same weights
 (`backbone.synthesis`) with Adam on the same latents from the same camera; the person's replacement has been drawn from
-that camera before, as after the first steps. They take turns, and seconds are medians of processor time; at full size
-each takes two steps, and the second one's is given. Losses are the first step's, compared term by term; peak memory is
-that of a process of its own for either, above what it held before (Linux only). Weights are random, as time does not
-depend on them, and the student's are other than the source's, so that all losses say something. One thread, freed
-memory kept (docs/speed.md), float32.
+that camera before, as after the first steps. Timed as benchmarks/steps.py says; at full size each takes two steps, and
+the second one's is given. Weights are random, as time does not depend on them, and the student's are other than the
+source's, so that all losses say something. One thread, freed memory kept (docs/speed.md), float32.
 """
 
-import argparse
-import multiprocessing
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from statistics import median
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from benchmarks import steps
+from benchmarks.steps import Step
 from torch import Tensor
 
 from efface import memory
+from efface.methods.guide_settings import GuideSettings
 from efface.methods.rebuilding import RebuildRequest
-from efface.methods.rebuilding_losses import Rebuilding, Views, Weights, student_of
-from efface.methods.replacements import replacements
+from efface.methods.rebuilding_losses import Rebuilding, student_of
 from efface.models import eg3d
 from efface.models.gan.eg3d import Eg3d
 from efface.models.gan_model import Parts
@@ -38,8 +34,8 @@ from efface.targets.gan import GanTarget
 from efface.targets.recognition import RecognitionTarget
 from efface.testing.tiny_gan import tiny_parts
 
-RATE, CLOSE = 1e-4, 1e-4
-"""Of Adam; largest relative difference of the losses."""
+RATE = 1e-4
+"""Of Adam."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +58,6 @@ SMALL = Size(
     128,
 )  # fmt: skip
 FULL = Size({}, 512)
-
-Step = Callable[[], dict[str, float]]
-"""Returns the losses."""
 
 
 def target_of(size: Size) -> GanTarget:
@@ -91,11 +84,8 @@ def problem(target: GanTarget) -> Problem:
     request = RebuildRequest(("somebody",), own, own[:0])
     student, trained = student_of(target, request)
     shake(trained)
-    goals = replacements(target, request, 30.0, "w", 1.0)
-    losses = Rebuilding(
-        target, student, request, goals, weights=Weights(), views=Views(), lpips=None, reach=15.0, adjacent=2,
-        preserved=2,
-    )  # fmt: skip
+    settings = GuideSettings()
+    losses = settings.losses(target, student, request, settings.replacements(target, request))
     return Problem(losses, trained, losses.draw(generator))
 
 
@@ -150,84 +140,15 @@ def stepping(loss: Callable[[], dict[str, Tensor]], trained: list[torch.nn.Param
     return step
 
 
-STEPS: dict[str, Callable[[GanTarget], Step]] = {"naive": naive, "GUIDE": ours}
-
-
-class Measured(NamedTuple):
-    """What two steps of a kind show in a process of their own."""
-
-    losses: dict[str, float]
-    """Of the first."""
-    seconds: float
-    """Processor time of the second."""
-    peak: float
-    """MB that both need above what the process held before."""
-
-
-def measured(name: str, size: Size) -> Measured:
-    """A kind of step, in this process alone."""
-    torch.set_num_threads(1)
-    target = target_of(size)
-    before = highest_memory()
-    step = STEPS[name](target)
-    losses = step()
-    began = time.process_time()
-    step()
-    return Measured(losses, time.process_time() - began, highest_memory() - before)
-
-
-def highest_memory() -> float:
-    """MB that this process held at most; getrusage would tell of the one that started it too."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
-def alone(name: str, size: Size) -> Measured:
-    """`measured`, in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measured, (name, size))
-
-
-def interleaved(size: Size, repetitions: int) -> dict[str, float]:
-    """Median seconds of each step, all in one process, in turns; the first of each does not count."""
-    target = target_of(size)
-    steps = {name: make(target) for name, make in STEPS.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(repetitions + 1):
-        for name, step in steps.items():
-            began = time.process_time()
-            step()
-            if i:
-                seconds[name].append(time.process_time() - began)
-    return {name: median(found) for name, found in seconds.items()}
-
-
-def gap(found: Mapping[str, float], expected: Mapping[str, float]) -> float:
-    """Largest difference of two steps' losses, in shares of the expected one."""
-    return max(abs(found[name] - expected[name]) / abs(expected[name]) for name in expected)
-
-
-def table(size: Size, seconds: Mapping[str, float]) -> Iterator[str]:
-    """Its lines, each when it is known. seconds: of the steps that were timed better than by `measured`."""
-    yield "| step | seconds | of naive | peak memory, MB | local | adjacency | global |\n|---|---|---|---|---|---|---|"
-    found: dict[str, Measured] = {}
-    for name in STEPS:
-        found[name] = alone(name, size)
-        took, naively = (seconds.get(step, found[step].seconds) for step in (name, "naive"))
-        terms = " | ".join(f"{term:.6f}" for term in found[name].losses.values())
-        yield f"| {name} | {took:.2f} | {took / naively:.2f} | {found[name].peak:.0f} | {terms} |"
-    differ = gap(found["GUIDE"].losses, found["naive"].losses)
-    yield f"losses differ by {differ:.1e} of their size"
-    assert differ <= CLOSE, f"expected at most {CLOSE:g}"
+STEPS: steps.Makers = {"naive": naive, "GUIDE": ours}
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--full-size", action="store_true")
-    given = parser.parse_args()
-    for line in table(FULL, {}) if given.full_size else table(SMALL, interleaved(SMALL, given.repetitions)):
+    given = steps.asked()
+    model = partial(target_of, FULL if given.full_size else SMALL)
+    seconds = {} if given.full_size else steps.interleaved(model, STEPS, given.repetitions)
+    for line in steps.table(model, STEPS, seconds):
         print(line, flush=True)
 
 
