@@ -20,7 +20,7 @@ LEVELS = (
     {"models"},
     {"faces"},
     {"targets", "training"},
-    {"methods", "metrics", "report", "gallery", "journal"},
+    {"methods", "metrics", "report", "gallery", "journal", "moments"},
     {"attacks"},
     {"config"},
     {"given"},

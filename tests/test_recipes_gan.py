@@ -19,6 +19,7 @@ from efface.faces.rendering.reading import album
 from efface.models import rays
 from efface.models.gan_model import triangulated
 from efface.models.weights import read_header
+from efface.moments import mirror
 from efface.progress import Quiet
 from efface.recipes import gan
 from efface.targets.gan import GanTarget
@@ -95,11 +96,11 @@ def test_the_mirror_image_of_a_camera_sees_the_mirror_image():
         local = inner @ (pose[:3, :3].T @ (at - pose[:3, 3]))
         return local[:2] / local[2]
 
-    for camera, other in zip(cameras, gan.mirror(cameras), strict=True):
+    for camera, other in zip(cameras, mirror(cameras), strict=True):
         place, mirrored = seen(camera, point), seen(other, point * torch.tensor([-1.0, 1, 1]))
         assert torch.allclose(mirrored, torch.stack([1 - place[0], place[1]]), atol=1e-5)
-    rays.check(gan.mirror(cameras))
-    assert torch.allclose(gan.mirror(gan.mirror(cameras)), cameras, atol=1e-6)
+    rays.check(mirror(cameras))
+    assert torch.allclose(mirror(gan.mirror(cameras)), cameras, atol=1e-6)
 
 
 def test_a_point_is_found_again_from_where_cameras_see_it():

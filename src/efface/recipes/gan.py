@@ -24,21 +24,17 @@ from torch import Tensor, nn
 from efface import registry, training
 from efface.errors import EffaceError
 from efface.faces.datasets.people import PACK
-from efface.faces.framing import frame
-from efface.faces.people import People, Photo
-from efface.faces.rendering.reading import album
-from efface.faces.rendering.record import PhotoRecord
 from efface.folder import RunFolder, write_text
 from efface.journal import Journal, trapezoid
 from efface.models import eg3d, stylegan2
 from efface.models.encoder import Encoder, centre, scaled
-from efface.models.gan_model import GanModel, Generator, Parts, triangulated, write
-from efface.models.layout import settings
+from efface.models.gan_model import GanModel, Generator, Parts, write
 from efface.models.rendering import Rendering
+from efface.moments import Moments, mirror, read_moments
 from efface.progress import Watcher
 from efface.recipes.recogniser import in_bf16
 from efface.report.figures import training_curve
-from efface.targets.gan import GanTarget, template_face
+from efface.targets.gan import GanTarget
 from efface.targets.perceptual import FeatureDistance
 from efface.targets.recognition import RecognitionTarget
 
@@ -144,7 +140,15 @@ class GanRecipe:
         spec: GanModel = registry.get("models.gan", self.network)()
         kind = registry.get("models.recognition", spec.recogniser)
         recogniser = RecognitionTarget.load(spec.recogniser, kind.shipped, device)
-        moments, others, face = self._read(spec, recogniser, watcher)
+        moments, others, face = read_moments(
+            self.path,
+            spec,
+            recogniser,
+            turns=self.network == "eg3d",
+            turned=self.turned,
+            held_out=self.held_out,
+            watcher=watcher,
+        )
         generator = torch.Generator().manual_seed(self.seed)
         target = GanTarget(spec, self._parts(recogniser, spec, face, generator), recogniser, device=device)
         folder.log(
@@ -159,38 +163,6 @@ class GanRecipe:
             loop.map(generator)
             loop.measure(self.steps)
         self._write(folder, loop, session.cost(device))
-
-    def _read(
-        self, spec: GanModel, recogniser: RecognitionTarget, watcher: Watcher
-    ) -> tuple["_Moments", "_Moments", Tensor]:
-        """(to train on, to measure on, the average face)."""
-        told = self.path / "render.json"
-        views = settings(told).get("views", 0) if told.is_file() else 0
-        people: dict[str, list[list[tuple[Photo, PhotoRecord]]]] = {}
-        for photo, record in album(self.path):
-            shots = people.setdefault(record.person, [])
-            if record.photo % (1 + views) == 0:
-                shots.append([])
-            shots[-1].append((photo, record))
-        names = list(people)
-        if self.held_out > len(names) - 2:
-            raise EffaceError(
-                f"held_out: found {self.held_out}, expected at most {len(names) - 2} of {len(names)} people; lower it"
-            )
-        kept = {n: [s for s in people[n] if len(s) == 1 + views and _yaw(s[0][1]) <= self.turned] for n in names}
-        groups = names[: -self.held_out], names[-self.held_out :]
-        turns = self.network == "eg3d"
-        found = [
-            _Moments.of({n: kept[n] for n in group if kept[n]}, spec, recogniser, turns, watcher) for group in groups
-        ]
-        if not turns:
-            place = spec.window
-            return found[0], found[1], template_face(place.left, place.top, place.side, spec.size)
-        some = [record for n in groups[0] for shot in kept[n] for _, record in shot]
-        cameras = np.stack([record.camera for record in some]).astype(np.float64)
-        five = (np.stack([record.five for record in some]).astype(np.float64) + 0.5) / spec.size
-        face = np.stack([triangulated(cameras, five[:, i]) for i in range(5)])
-        return found[0], found[1], torch.from_numpy(face).float()
 
     def _parts(self, recogniser: RecognitionTarget, spec: GanModel, face: Tensor, generator: torch.Generator) -> Parts:
         with torch.random.fork_rng(devices=[]):
@@ -232,80 +204,13 @@ class GanRecipe:
 
 
 @dataclass
-class _Moments:
-    """Moments of people: a photo that the encoder sees, and what it looks like from one or several cameras."""
-
-    people: tuple[str, ...]
-    labels: Tensor
-    """int64 [n], of `people`."""
-    photos: Tensor
-    """uint8 [n, 3, s, s], framed."""
-    embeddings: Tensor
-    """Unit [n, 2, d], of the photos and their mirror images."""
-    views: Tensor
-    """uint8 [n, v, 3, s, s], what has to be drawn; of a generator of pictures one, framed."""
-    cameras: Tensor
-    """float32 [n, v, 25]."""
-    means: Tensor
-    """Unit [people, 2, d]: of each person's photos and mirror images."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @classmethod
-    def of(
-        cls,
-        people: Mapping[str, list[list[tuple[Photo, PhotoRecord]]]],
-        spec: GanModel,
-        recogniser: RecognitionTarget,
-        turns: bool,
-        watcher: Watcher,
-    ) -> "_Moments":
-        place, names = spec.window, tuple(people)
-        photos, embeddings, views, cameras, labels = [], [], [], [], []
-
-        def framed(some: list[Photo]) -> Tensor:
-            """In the order of `some`, which are of one person."""
-            alone = People({some[0].identity: tuple(some)}, False)
-            return frame(alone, spec.size, place.left, place.top, place.side)[0].pixels
-
-        def again(shot: list[tuple[Photo, PhotoRecord]]) -> list[tuple[Photo, PhotoRecord]]:
-            return shot[1:] or shot
-
-        with watcher.track("reading photos", len(names)) as tick:
-            for label, name in enumerate(names):
-                shots = people[name]
-                seen = framed([shot[0][0] for shot in shots])
-                photos.append(seen)
-                both = torch.stack([seen, seen.flip(3)], 1).flatten(0, 1)
-                crops = both[..., place.top : place.top + place.side, place.left : place.left + place.side]
-                embeddings.append(recogniser.embed(crops.contiguous()).unflatten(0, (-1, 2)))
-                if turns:
-                    drawn = [[torch.from_numpy(p.pixels().copy()).permute(2, 0, 1) for p, _ in again(s)] for s in shots]
-                    views.append(torch.stack([torch.stack(one) for one in drawn]))
-                    cameras.append(torch.from_numpy(np.stack([[r.camera for _, r in again(s)] for s in shots])))
-                else:
-                    views.append(framed([again(shot)[0][0] for shot in shots])[:, None])
-                    cameras.append(torch.zeros(len(shots), 1, 25))
-                labels += [label] * len(shots)
-                tick(1)
-        found = torch.cat(embeddings)
-        index = torch.tensor(labels)
-        sums = torch.zeros(len(names), *found.shape[1:]).index_add_(0, index, found)
-        return cls(
-            names, index, torch.cat(photos), found, torch.cat(views), torch.cat(cameras).float(),
-            F.normalize(sums, dim=-1),
-        )  # fmt: skip
-
-
-@dataclass
 class _Loop:
     """One training: the batches, the loss, the running mean, the log."""
 
     recipe: GanRecipe
     target: GanTarget
-    moments: _Moments
-    others: _Moments
+    moments: Moments
+    others: Moments
     folder: RunFolder
     session: training.Session
 
@@ -479,21 +384,6 @@ class _Loop:
         if done % MEASURED == 0 and done < self.recipe.steps:
             with self.journal.aside():
                 self.measure(done)
-
-
-def mirror(cameras: Tensor) -> Tensor:
-    """Cameras [..., 25] from which the mirror image of the world gives the mirror image of the picture."""
-    flip = torch.tensor([-1.0, 1.0, 1.0, 1.0])
-    pose = cameras[..., :16].unflatten(-1, (4, 4)) * flip[:, None] * flip
-    inner = cameras[..., 16:].clone()
-    inner[..., 2] = 1 - inner[..., 2]
-    return torch.cat([pose.flatten(-2), inner], -1)
-
-
-def _yaw(record: PhotoRecord) -> float:
-    """Degrees."""
-    camera = record.camera.reshape(-1)
-    return abs(float(np.degrees(np.arctan2(camera[3], camera[11]))))
 
 
 def _sheet(rows: list[Tensor]) -> Image.Image:
