@@ -13,10 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from efface.benchmark import configuration, running
-from efface.benchmark.diffusion import figures, rows, tables
+from efface.benchmark.diffusion import figures, tables
 from efface.benchmark.diffusion.choice import admissible, choose
 from efface.benchmark.diffusion.configuration import DiffusionBenchmark
 from efface.benchmark.diffusion.measuring import Bench
+from efface.benchmark.drawing import rows
 from efface.benchmark.results import Results
 from efface.cli import app
 from efface.errors import EffaceError
@@ -268,7 +269,7 @@ def test_figures(done: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "gan"}, r"kind: found 'gan', expected one of: recognition, diffusion"),
+        ({"kind": "voice"}, r"kind: found 'voice', expected one of: recognition, diffusion, gan"),
         ({"methods": {"uce": {"erase_weight": [1]}, "piu": {}, "esd": {"steps": [1, 2]}}}, r"2 settings"),
         ({"methods": {"dispersion": {}}}, r"methods\.dispersion.*one of: concept_ablation"),
         ({"fewer": {"methods": ["esd"]}}, r"fewer\.methods: found 'esd', expected one of: uce, piu, rece"),

@@ -140,14 +140,20 @@ def test_every_config_is_valid_and_says_what_it_takes(path, monkeypatch, tmp_pat
 
 
 WEIGHTS = ShippedDiffusion.shipped or Path(__file__).parent
-"""Also where the shipped diffusion model did not come along."""
+"""Also where the shipped models that draw did not come along."""
+
+
+COME_ALONG = ("shipped", "eg3d", "stylegan2")
+"""Models that draw whose weights come with efface, if they came along; configurations name them alone."""
 
 
 def _load_run(path: Path) -> None:
     named = yaml.safe_load(path.read_text()).get("model")
-    config.load(path, [f"model.weights={WEIGHTS}"] if named == "shipped" else [])
+    config.load(path, [f"model.weights={WEIGHTS}"] if named in COME_ALONG else [])
 
 
 def _load_benchmark(path: Path) -> None:
-    diffusion = yaml.safe_load(path.read_text()).get("kind") == "diffusion"
-    configuration.load(path, [f"data.people.model.weights={WEIGHTS}"] if diffusion else [])
+    given = yaml.safe_load(path.read_text())
+    alone = [name for name, data in given["data"].items() if data["model"] in COME_ALONG]
+    draws = given.get("kind") in ("diffusion", "gan")
+    configuration.load(path, [f"data.{name}.model.weights={WEIGHTS}" for name in alone] if draws else [])

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from efface import config
 from efface.benchmark.diffusion.configuration import DiffusionBenchmark
+from efface.benchmark.gan.configuration import GanBenchmark
 from efface.benchmark.recognition.configuration import RecognitionBenchmark
 from efface.errors import EffaceError
 
-BenchmarkConfig = RecognitionBenchmark | DiffusionBenchmark
-CONFIGS: dict[str, type[RecognitionBenchmark] | type[DiffusionBenchmark]] = {
+BenchmarkConfig = RecognitionBenchmark | DiffusionBenchmark | GanBenchmark
+CONFIGS: dict[str, type[RecognitionBenchmark] | type[DiffusionBenchmark] | type[GanBenchmark]] = {
     "recognition": RecognitionBenchmark,
     "diffusion": DiffusionBenchmark,
+    "gan": GanBenchmark,
 }
 """What `kind` says -> what such a benchmark is told."""
 

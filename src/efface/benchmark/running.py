@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from multiprocessing.connection import Connection, wait
 from typing import Any, cast
 
@@ -20,12 +21,20 @@ from efface.processes import Worker, end, start
 from efface.progress import Watcher
 
 
-def run(config: BenchmarkConfig, results: Results, processes: int, watcher: Watcher) -> str:
+def run(config: BenchmarkConfig, results: Results, processes: int, watcher: Watcher, only: str = "*") -> str:
     """Measure every row that has no result yet; returns what is to be said of rows that are still missing, else "".
-    Raises EffaceError where the configuration, the data or a stored result is wrong, before anything is measured."""
+    only: rows whose title matches it, with * and ?; others are neither measured nor missing. Raises EffaceError where
+    the configuration, the data or a stored result is wrong, before anything is measured."""
     if processes < 1:
         raise EffaceError(f"--processes: found {processes}, expected at least 1")
-    missing = [task for task in module(config.kind, "rows").tasks(config, results) if results.get(task) is None]
+    known = list(module(config.kind, "rows").tasks(config, results))
+    wanted = [task for task in known if fnmatchcase(task.title, only)]
+    if not wanted:
+        raise EffaceError(
+            f"--rows: found {only!r}, expected some of {', '.join(task.title for task in known[:3])}, ...; rows of a "
+            "setting that is not chosen yet are not there yet"
+        )
+    missing = [task for task in wanted if results.get(task) is None]
     total = module(config.kind, "rows").count(config)
     if not missing:
         return ""
@@ -36,7 +45,7 @@ def run(config: BenchmarkConfig, results: Results, processes: int, watcher: Watc
         finished = done = _done(config, results)
         tick(done)
         while True:
-            crew.give(_waiting(config, results, crew, lost), processes)
+            crew.give(_waiting(config, results, crew, lost, only), processes)
             if not crew.busy:
                 break
             for task, content, wrong in crew.heard():
@@ -69,12 +78,14 @@ def _there(results: Results, task: Row) -> bool:
         return False
 
 
-def _waiting(config: BenchmarkConfig, results: Results, crew: "_Crew", lost: dict[str, str]) -> Iterator[Row]:
+def _waiting(
+    config: BenchmarkConfig, results: Results, crew: "_Crew", lost: dict[str, str], only: str
+) -> Iterator[Row]:
     """Rows to be measured that nobody measures, those first whose setting has just been chosen."""
     under_way = {task.file for task in crew.under_way()}
     free: list[Row] = []
     for task in module(config.kind, "rows").tasks(config, results):
-        if task.file in under_way or task.file in lost:
+        if task.file in under_way or task.file in lost or not fnmatchcase(task.title, only):
             continue
         try:
             if results.get(task) is None:

@@ -14,6 +14,10 @@ def benchmark(
         list[str] | None,
         typer.Option("--data", metavar="NAME", help="Only this data set of the file; may be repeated."),
     ] = None,
+    rows: Annotated[
+        str,
+        typer.Option(metavar="PATTERN", help="Measure only rows of such a name, e.g. 'people/tune/uce*' [all]."),
+    ] = "*",
     processes: Annotated[int | None, typer.Option(help="Processes that measure [one for each core].")] = None,
     tables: Annotated[bool, typer.Option("--tables", help="Measure nothing: tables of the results there are.")] = False,
     again: Annotated[
@@ -34,7 +38,8 @@ def benchmark(
     missing = ""
     try:
         if not tables:
-            missing = running.run(chosen, results, running.cores() if processes is None else processes, terminal)
+            most = running.cores() if processes is None else processes
+            missing = running.run(chosen, results, most, terminal, rows)
     except KeyboardInterrupt as error:
         terminal.say("efface: interrupted; the same command continues")
         raise typer.Exit(130) from error

@@ -167,17 +167,21 @@ class GanTarget:
     @torch.no_grad()
     def draw(self, w: Tensor, cameras: Tensor, tick: Tick | None = None) -> Tensor:
         """Pictures uint8 [n, 3, size, size] on the CPU. tick: told 1 after each picture."""
+        if not len(w):
+            return torch.empty((0, 3, *(self.size,) * 2), dtype=torch.uint8)
         pictures = []
         for ws, cs in zip(w.to(self.device).split(BATCH), cameras.to(self.device).split(BATCH), strict=True):
             pictures.append(bytes_of(self.synthesize(ws, cs)).cpu())
             if tick:
                 tick(len(ws))
-        return torch.cat(pictures) if pictures else torch.empty((0, 3, *(self.size,) * 2), dtype=torch.uint8)
+        return torch.cat(pictures)
 
     @torch.no_grad()
     def views(self, w: Tensor, cameras: Tensor, tick: Tick | None = None) -> Tensor:
         """Pictures uint8 [n, v, 3, size, size] on the CPU of each w [n, rows, w_dim] from every camera [v, 25]; what
         does not depend on the camera is computed once for each. tick: told the pictures that are done."""
+        if not len(w):
+            return torch.empty((0, len(cameras), 3, *(self.size,) * 2), dtype=torch.uint8)
         cameras = cameras.to(self.device)
         pictures = []
         for ws in w.to(self.device).split(BATCH):
@@ -186,8 +190,7 @@ class GanTarget:
             pictures.append(bytes_of(torch.stack(seen, 1)).cpu())
             if tick:
                 tick(len(ws) * len(cameras))
-        empty = torch.empty((0, len(cameras), 3, *(self.size,) * 2), dtype=torch.uint8)
-        return torch.cat(pictures) if pictures else empty
+        return torch.cat(pictures)
 
     def check(self, w: Tensor) -> None:
         """Raise EffaceError where w is no batch of this generator's latents."""
@@ -222,7 +225,7 @@ class GanTarget:
             y, x = torch.meshgrid(steps, steps, indexing="ij")
             places = torch.stack([x, y, torch.ones_like(x)], -1) @ back.T
             grids.append((places + 0.5) * 2 / size - 1)
-        grid = torch.stack(grids).to(pictures)
+        grid = torch.stack(grids).to(pictures) if grids else pictures.new_empty(0, SIZE, SIZE, 2)
         crops = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return (crops + 1) * 127.5
 

@@ -1,18 +1,17 @@
 """What a benchmark of identity-conditioned diffusion models is told: the model, who is forgotten, methods with their
 settings, ablations of one of them, attacks, and where the results go."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PlainValidator, PositiveInt, TypeAdapter
-from pydantic_core import PydanticCustomError
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from efface import config
-from efface.benchmark.grids import People, check_apart, check_names, grids, shorter
-from efface.config import Named, attempts, entry, part
-from efface.errors import EffaceError
+from efface.benchmark.diffusion.choice import choose
+from efface.benchmark.drawing.configuration import Ablations, Fewer, check_called, few_methods
+from efface.benchmark.grids import People, check_apart, check_names, grids
+from efface.config import attempts, entry, part
 from efface.methods.anchors import Anchors
 
 METHODS = "methods.diffusion"
@@ -46,14 +45,9 @@ class Portraits:
     people: PositiveInt = 12
     """Retained people, and held-out people, who are drawn, at most."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Fewer:
-    """Methods that are reported on fewer people, with the first seed alone."""
-
-    methods: tuple[str, ...]
-    people: PositiveInt = 5
-    """The first of `report`."""
+    def more(self) -> dict[str, Any]:
+        """What else a row's identity holds of it."""
+        return {"draws": self.draws}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,35 +58,6 @@ class Attacked:
     """Each with its budget."""
     people: PositiveInt = 2
     """The first of `report`."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a row of an ablation changes of the method as it was chosen."""
-
-    fields: Mapping[str, Any]
-    anchor: Anchors | None
-    """None: the anchor of every other row."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ablations:
-    """What changes when something of a method, as it was chosen, does; with the first seed."""
-
-    method: str
-    """Whose chosen setting is changed."""
-    people: Annotated[People, Field(min_length=1)]
-    """Who is forgotten, each in a run of their own."""
-    groups: dict[str, dict[str, Annotated[Change, PlainValidator(lambda found: _change(found))]]]
-    """Group -> title -> fields of the method; `anchor` is a mapping of the anchor's fields."""
-
-
-def _change(found: Any) -> Change:
-    if not isinstance(found, Mapping):
-        raise PydanticCustomError("change", "a mapping of the method's fields, and `anchor`")
-    anchor = found.get("anchor")
-    fields = {key: value for key, value in found.items() if key != "anchor"}
-    return Change(fields, None if anchor is None else TypeAdapter(part(Anchors)).validate_python(anchor))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,25 +81,30 @@ class DiffusionBenchmark:
     kind: Literal["diffusion"] = "diffusion"
     """What kind of model is unlearned from."""
 
+    several: ClassVar[None] = None
+    choose: ClassVar = staticmethod(choose)
+
     def check(self, source: str) -> None:
         """Raise EffaceError for what one key says of another."""
         ablated = self.ablations
         called = {"fewer.methods": self.fewer.methods if self.fewer else ()}
-        called["ablations.method"] = (ablated.method,) if ablated else ()
-        for key, methods in called.items():
-            for name in methods:
-                if name not in self.methods:
-                    raise EffaceError(f"{source}: {key}: found {name!r}, expected one of: {', '.join(self.methods)}")
         check_names(self.data, source)
         for name, data in self.data.items():
             check_apart(data.report, data.tune, f"{source}: data.{name}.report")
             check_apart(ablated.people if ablated else (), data.tune, f"{source}: ablations.people")
-        for group, rows in ablated.groups.items() if ablated else ():
-            check_names((group, *rows), f"{source}: ablations.groups.{group}")
-            for title, change in rows.items():
-                assert ablated is not None
-                setting = self.methods[ablated.method].settings[0]
-                changed(setting, change, f"{source}: ablations.groups.{group}.{title}")
+        check_called(source, self.methods, called, ablated)
+
+    def methods_on(self, data: str) -> tuple[str, ...]:
+        """Methods that are reported on a data set."""
+        return tuple(self.methods)
+
+    def fewer_on(self, data: str) -> Fewer | None:
+        """Who is reported on fewer people there."""
+        return self.fewer
+
+    def chosen_on(self, data: str) -> str:
+        """The data set on which the settings are chosen that are reported there."""
+        return data
 
     def without(self, data: Container[str]) -> dict[str, Any]:
         """What falls away, by key, where only these data sets are kept."""
@@ -153,25 +123,9 @@ class DiffusionBenchmark:
             "model": "tiny", "faces": {"name": "drawn", "people": 20, "photos": 4}, "anchor": {"choice": "closest"},
             "tune": names[:1], "report": names[1:3], "draws": 2, "people": 2,
         }  # fmt: skip
-        over: dict[str, Any] = {"data": {"drawn": drawn}, "page": None}
-        methods, fewer = given.get("methods"), given.get("fewer")
-        if isinstance(methods, dict):
-            kept = list(methods)[:2]
-            if isinstance(fewer, dict):
-                kept += list(fewer.get("methods", ()))[:1]
-                over["fewer"] = {"methods": kept[2:], "people": 1}
-            few = {name: shorter(METHODS, name, fields or {}, TINY_STEPS) for name, fields in methods.items()}
-            over["methods"] = {name: fields for name, fields in few.items() if name in kept}
-        if given.get("results"):
-            over["results"] = f"{given['results']}-tiny"
-        if isinstance(given.get("ablations"), dict):
-            few = {group: dict(list(rows.items())[:1]) for group, rows in given["ablations"].get("groups", {}).items()}
-            over["ablations"] = given["ablations"] | {"people": names[3:], "groups": few}
+        over = {"data": {"drawn": drawn}, "page": None} | few_methods(given, METHODS, TINY_STEPS)
+        if "ablations" in over:
+            over["ablations"] |= {"people": names[3:]}
         if isinstance(given.get("attacked"), dict):
             over["attacked"] = given["attacked"] | {"attacks": [{"name": "halo", "cosines": [1, 0.5]}], "people": 1}
         return given | over
-
-
-def changed(method: Named, change: Change, source: str = "ablations") -> Named:
-    """The method with these fields. Raises EffaceError where it does not have one, or not such a value."""
-    return Named(method.name, config.parse_as(type(method.value), method.fields() | dict(change.fields), source))

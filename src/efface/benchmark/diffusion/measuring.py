@@ -1,29 +1,27 @@
-"""From a row's task to its numbers: unlearn, draw, score, pool. One `Bench` a data set and process."""
+"""From a row's task to its numbers: unlearn, draw, score. One `Bench` a data set and process."""
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from efface.attacks.attempts import attempt_rows
 from efface.attacks.drawing import Sitter
-from efface.benchmark.cost import costed, mean_cost
+from efface.benchmark.cost import costed
 from efface.benchmark.diffusion.choice import admissible
 from efface.benchmark.diffusion.configuration import Portraits
-from efface.benchmark.diffusion.rows import Task
+from efface.benchmark.drawing.measuring import Kept, Measured, joined, pooled, seeded, taken
+from efface.benchmark.drawing.rows import Task
+from efface.benchmark.grids import People
 from efface.benchmark.results import Content
-from efface.errors import EffaceError
 from efface.faces.detection import Detector
 from efface.faces.framing import frame
 from efface.faces.splits import split
 from efface.methods.anchors import Anchors, Chosen
 from efface.methods.conditions import DrawRequest
 from efface.metrics import generation
-from efface.metrics.audit import averaged
 from efface.metrics.drawings import Drawings, Pictures, Subjects
 from efface.metrics.rows import Row
 from efface.run_diffusion import seen_faces
@@ -36,10 +34,9 @@ NUMBERS = (
     "sharpness", "kd", "fid",
 )  # fmt: skip
 """Groups and numbers that are kept."""
-FACES, SHOWN = 2, 2
-"""Forgotten people of a row whose pictures are kept, and their look-alikes', and pictures of each."""
-PICTURED = ("references", "report")
-"""Kinds of rows that keep them."""
+SHOWN = 2
+"""Pictures of each forgotten person, and of the look-alike, that a row keeps."""
+KEPT = Kept(GROUPS, NUMBERS, admissible, summary=True)
 
 
 class Run(NamedTuple):
@@ -75,7 +72,7 @@ class Bench:
         """To forget one person."""
         parts = split(self.crops, (person,))
         forget, retain = (seen_faces(self.seen, parts, who) for who in (parts.forget, parts.retain))
-        chosen = anchor.choose(forget, retain, _seeded(seed))
+        chosen = anchor.choose(forget, retain, seeded(seed))
         subjects = Subjects.of(self.seen, parts, chosen.embeddings, chosen.who, self.data.people)
         return Run(DrawRequest(forget, retain, chosen.embeddings), subjects, chosen)
 
@@ -95,101 +92,41 @@ class Bench:
                 self.target, replace(subjects, names=names, conditions=subjects.conditions[missing]), seed
             )
             for name in names:
-                self._drawn[keys[name]] = _take(found, found.of(name))
-        return _joined([self._drawn[keys[name]] for name in subjects.names])
+                self._drawn[keys[name]] = taken(found, found.of(name))
+        return joined([self._drawn[keys[name]] for name in subjects.names])
+
+    def measured(self, task: Task, people: People, seed: int) -> Measured:
+        """One run of a row. Raises EffaceError for what a method refuses or ruins, a band without anybody in it and
+        what attacks refuse."""
+        (person,) = people
+        assert task.anchor is not None
+        run = self.run(person, task.anchor, seed)
+        pictures = {"original": self.original(run.subjects, seed)}
+        target, cost = self.target, None
+        if task.method is not None:
+            method = task.method.value
+            target, cost = costed(lambda: method.unlearn(self.target, run.request, seeded(seed)), self.target.device)
+        if task.kind == "attacks":
+            return Measured(self.attacked(task, target, run, pictures["original"], seed), cost, {}, torch.empty(0))
+        if task.method is not None:
+            pictures["unlearned"] = self.draw(target, run.subjects, seed)
+        found = generation.audit(run.subjects, pictures, seeded(seed))
+        model, drawn = list(pictures.items())[-1]
+        line = _of_run(person, seed, run.anchor, found.content["models"][model])
+        return Measured(found.people, cost, line, _shown(run.subjects, person, drawn))
+
+    def attacked(self, task: Task, target: DiffusionTarget, run: Run, original: Pictures, seed: int) -> list[Row]:
+        """What the task's attacks give on a model."""
+        originals = {scorer: Drawings(run.subjects, original, scorer) for scorer in original.embeddings}
+        sitter = Sitter(target, self.judges, run.subjects, originals, self.data.draws, seed)
+        return [row for named in task.attacks for row in attempt_rows(named.value, "attacked", sitter)]
 
 
 def measure(bench: Bench, task: Task) -> Content:
     """The result of a row: the caller adds what it is the result of. What a method refuses or ruins, a band without
     anybody in it and what attacks refuse are recorded in `failed`."""
-    runs: list[list[Row]] = []
-    costs: list[dict[str, Any]] = []
-    failed: list[str] = []
-    each: list[dict[str, Any]] = []
-    shown: list[Tensor] = []
-    for person in task.people:
-        for seed in task.seeds:
-            try:
-                run = bench.run(person, task.anchor, seed)
-                pictures = {"original": bench.original(run.subjects, seed)}
-                target = bench.target
-                if task.method is not None:
-                    target, cost = _unlearn(bench, task.method.value, run, seed)
-                    costs.append(cost)
-                if task.kind == "attacks":
-                    runs.append(_attacked(bench, task, target, run, pictures["original"], seed))
-                    continue
-                if task.method is not None:
-                    pictures["unlearned"] = bench.draw(target, run.subjects, seed)
-            except EffaceError as error:
-                failed.append(f"{person}, seed {seed}: {error}")
-                continue
-            found = generation.audit(run.subjects, pictures, _seeded(seed))
-            runs.append(found.people)
-            model, drawn = list(pictures.items())[-1]
-            each.append(_of_run(person, seed, run.anchor, found.content["models"][model]))
-            if person in task.people[:FACES] and seed == task.seeds[0]:
-                shown += _shown(run.subjects, person, drawn)
     spec = bench.target.spec
-    sampling = {"steps": spec.steps, "guidance": spec.guidance}
-    content: Content = {"failed": failed, "cost": mean_cost(costs), "sampling": sampling}
-    if not runs:
-        return content | {"numbers": None, "admissible": False}
-    pooled = generation.conclude(averaged(runs), _seeded())
-    if task.kind == "attacks":
-        return content | {"attacks": _attacks(pooled["attacks"])}
-    content |= {"runs": each} | ({"picture": _sheet(shown)} if task.kind in PICTURED and not failed else {})
-    return content | (_original(pooled) if task.method is None else _unlearned(pooled, failed))
-
-
-def _unlearn(bench: Bench, method: Any, run: Run, seed: int) -> tuple[DiffusionTarget, dict[str, Any]]:
-    return costed(lambda: method.unlearn(bench.target, run.request, _seeded(seed)), bench.target.device)
-
-
-def _attacked(bench: Bench, task: Task, target: DiffusionTarget, run: Run, original: Pictures, seed: int) -> list[Row]:
-    originals = {scorer: Drawings(run.subjects, original, scorer) for scorer in original.embeddings}
-    sitter = Sitter(target, bench.judges, run.subjects, originals, bench.data.draws, seed)
-    return [row for named in task.attacks for row in attempt_rows(named.value, "attacked", sitter)]
-
-
-def _original(pooled: Mapping[str, Any]) -> Content:
-    """Numbers of the original model, of real photos and of strangers, by everybody who scores."""
-    return _of_model(pooled, "original") | {
-        "controls": {name: _kept(groups) for name, groups in pooled["controls"].items()},
-        "judges_controls": {
-            judge: {name: _kept(groups) for name, groups in block["controls"].items()}
-            for judge, block in pooled["judges"].items()
-        },
-    }
-
-
-def _unlearned(pooled: Mapping[str, Any], failed: Sequence[str]) -> Content:
-    """Numbers of the unlearned models, and those of the original in the same runs."""
-    models = pooled["models"]
-    passes = admissible(models["unlearned"], models["original"]) and not failed
-    return _of_model(pooled, "unlearned") | {"original": _of_model(pooled, "original"), "admissible": passes}
-
-
-def _of_model(pooled: Mapping[str, Any], model: str) -> Content:
-    return {
-        "numbers": _kept(pooled["models"][model]),
-        "summary": pooled["summary"][model],
-        "judges": {judge: _kept(block["models"][model]) for judge, block in pooled["judges"].items()},
-    }
-
-
-def _kept(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {g: {m: groups[g][m] for m in NUMBERS if m in groups[g]} for g in GROUPS if g in groups}
-
-
-def _attacks(found: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:
-    """attack -> forget or control -> number -> value."""
-    return {
-        attack: {
-            group: {n: models["attacked"]["value"] for n, models in numbers.items()} for group, numbers in g.items()
-        }
-        for attack, g in found.items()
-    }
+    return pooled(bench, task, KEPT) | {"sampling": {"steps": spec.steps, "guidance": spec.guidance}}
 
 
 def _of_run(person: str, seed: int, anchor: Chosen, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -199,34 +136,6 @@ def _of_run(person: str, seed: int, anchor: Chosen, groups: Mapping[str, Mapping
     return who | numbers
 
 
-def _shown(subjects: Subjects, person: str, pictures: Pictures) -> list[Tensor]:
+def _shown(subjects: Subjects, person: str, pictures: Pictures) -> Tensor:
     """Pictures of a forgotten person and of the nearest look-alike."""
-    return [pictures.pixels[pictures.of(who)][:SHOWN] for who in (person, subjects.neighbours[person][0])]
-
-
-def _sheet(shown: Sequence[Tensor]) -> bytes:
-    """A JPEG of all pictures side by side."""
-    row = torch.cat(list(shown)).permute(2, 0, 3, 1).flatten(1, 2)
-    file = io.BytesIO()
-    Image.fromarray(row.contiguous().numpy()).save(file, "JPEG", quality=88)
-    return file.getvalue()
-
-
-def _take(pictures: Pictures, rows: Tensor) -> Pictures:
-    people = tuple(pictures.people[i] for i in rows)
-    embeddings = {scorer: e[rows] for scorer, e in pictures.embeddings.items()}
-    return Pictures(pictures.pixels[rows], people, pictures.crops[rows], pictures.found[rows], embeddings)
-
-
-def _joined(parts: Sequence[Pictures]) -> Pictures:
-    return Pictures(
-        torch.cat([p.pixels for p in parts]),
-        tuple(who for p in parts for who in p.people),
-        torch.cat([p.crops for p in parts]),
-        torch.cat([p.found for p in parts]),
-        {scorer: torch.cat([p.embeddings[scorer] for p in parts]) for scorer in parts[0].embeddings},
-    )
-
-
-def _seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return torch.cat([pictures.pixels[pictures.of(who)][:SHOWN] for who in (person, subjects.neighbours[person][0])])
