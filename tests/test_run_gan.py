@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -364,6 +365,63 @@ def test_no_face_of_the_person_to_forget(photos, tmp_path, data, refused):
         Image.fromarray(noise).save(path)
     arguments = [*settings(tmp_path / "o"), "--faces", str(photos), "--detector", str(data / "detector-mtcnn")]
     refused(arguments, tmp_path / "o", "no face in any of the 4 photos of person-003")
+
+
+@pytest.mark.real
+def test_of_several_faces_the_largest_is_inverted_and_the_photo_is_named(tmp_path, data):
+    """A photo of the person to forget that shows somebody else too."""
+    folder, orl = tmp_path / "photos", data / "faces-orl" / "att_faces"
+    for person in range(1, 10):
+        (folder / f"s{person}").mkdir(parents=True)
+        for i in range(1, 5):
+            shutil.copy(orl / f"s{person}" / f"{i}.pgm", folder / f"s{person}" / f"{i}.pgm")
+    one, other = (Image.open(orl / f"s{person}" / "1.pgm") for person in (9, 3))
+    together = Image.new("L", (92 + 138, 168))
+    together.paste(one, (0, 0))
+    together.paste(other.resize((138, 168)), (92, 0))
+    together.save(folder / "s3" / "1.pgm")
+    said: list[str] = []
+
+    class Heard(Quiet):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    faces = {"name": "folder", "path": str(folder)}
+    told = parsed(tmp_path / "o", faces=faces, forget=["s3"], detector=str(data / "detector-mtcnn"), judge=None)
+    scene = run_gan.prepare(told, Heard())
+    assert scene.photos.notes.several_faces == ("s3/1.pgm",) and scene.given() == {"s3": "s3/1.pgm"}
+    assert "0 without a face, 1 with several" in scene.photos.summary()
+    alone = Image.open(orl / "s3" / "1.pgm")
+    alone.resize((138, 168)).save(folder / "s3" / "1.pgm")
+    again = run_gan.prepare(told, Quiet())
+    assert not again.photos.notes.several_faces
+    cosines = [s.sources.subjects.photos.embeddings["recogniser"] for s in (scene, again)]
+    row = scene.photos.crops.names.index("s3/1.pgm")
+    assert float(cosines[0][row] @ cosines[1][row]) > 0.9, "the larger face, not the other"
+
+
+def test_a_full_disk_is_one_line_and_the_result_does_not_appear(tmp_path):
+    """Checkpoint and weights are larger than any file may become; with room --resume goes on."""
+
+    def small_files():  # as on a full disk, a write fails half-way
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000))
+
+    code = "from efface.cli import main; main()"
+    arguments = settings(tmp_path / "o", judge=None)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=small_files,
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("efface: ")]
+    assert done.returncode == 2 and len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "cannot be written (" in lines[0] and "free the disk" in lines[0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.partial", "o.yaml"]
+    assert not (tmp_path / "o.partial" / "weights").exists()
+    again = CliRunner().invoke(app, [*arguments, "--resume"])
+    assert again.exit_code == 0 and (tmp_path / "o" / "weights" / "generator.safetensors").exists(), again.output
 
 
 def test_a_known_alignment_counts_in_an_aligned_data_set():
