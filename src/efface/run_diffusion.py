@@ -7,22 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from efface import config as configuration
 from efface import report, training
 from efface.attacks import attempts
 from efface.attacks.drawing import Sitter
 from efface.config import DiffusionConfig, Named
-from efface.errors import EffaceError
 from efface.faces.framing import frame
 from efface.faces.splits import Split
-from efface.folder import run_folder
 from efface.given import (
     Photos,
     about,
-    check_asked,
     check_attacks,
     device_of,
     load_detector,
@@ -33,11 +28,11 @@ from efface.given import (
 )
 from efface.methods.anchors import Chosen
 from efface.methods.conditions import DrawRequest, Faces
-from efface.metrics.drawings import OWN, Drawings, Pictures, Subjects
+from efface.metrics.drawings import OWN, Pictures, Subjects
 from efface.metrics.generation import DrawingAudit, audit, look, measure
 from efface.models import layout
 from efface.progress import Watcher
-from efface.report.scores import Scores
+from efface.run_drawing import opened, row, scores_of, told
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget
 
@@ -48,32 +43,22 @@ def run(config: DiffusionConfig, watcher: Watcher, resume: bool = False, mark: s
     resume: continue a run of the same configuration that was stopped. mark: as `folder.run_folder` says.
     Raises EffaceError for whatever the user can mend.
     """
-    check_asked(config)
-    with (
-        training.processes(device_of(config).type == "cpu") as state,
-        run_folder(config.out, configuration.dump(config), resume, watcher.say, mark) as folder,
-    ):
-        if state.num_processes > 1:
-            raise EffaceError(f"found {state.num_processes} processes, expected one for a diffusion model: no torchrun")
+    with opened(config, watcher, resume, mark, "a diffusion model") as folder:
         scene = prepare(config, watcher)
         folder.log("people", scene.photos.summary(), **asdict(scene.photos.notes))
         folder.log("target", f"{config.model.name} from {config.model.weights}")
         folder.log("anchors", scene.anchored())
         with training.session(folder.checkpoints, watcher) as session:
             unlearned = _unlearn(config, scene)
-        cost = session.cost(scene.target.device)
+        trained = told(session, scene.target.device)
         weights = folder.path / "weights"
         shutil.rmtree(weights, ignore_errors=True)  # of a run that was stopped right here
         assert config.method is not None
         changes, whole = unlearned.changes(scene.target), not config.changed_only
         paths = unlearned.save(weights, changes, whole, method=config.method.name)
-        log_method(folder, config, cost)
+        log_method(folder, config, trained["cost"])
         found = measured(config, scene, {"original": scene.target, "unlearned": unlearned}, watcher)
-        content = contents(config, scene, found) | {
-            "cost": cost,
-            "curves": [training.thinned(curve) for curve in session.curves],
-        }
-        content |= {"weights": [p.name for p in paths]}
+        content = contents(config, scene, found) | trained | {"weights": [p.name for p in paths]}
         folder.write_json("audit.json", content)
         found.write_people(folder.path / "people.csv")
         folder.log("audit", f"{len(found.drawings[OWN])} models measured, {config.draws} pictures a person")
@@ -201,27 +186,5 @@ def evidence(content: dict[str, Any], found: DrawingAudit) -> report.DrawnEviden
         if name in subjects.by_photo:
             continue
         photos = subjects.real([name])
-        rows[name] = report.DrawnRow(
-            subjects.photos.pixels[int(photos[0])] if len(photos) else None,
-            {model: drawn.pictures.pixels[drawn.pictures.of(name)] for model, drawn in models.items()},
-            {model: likeness(drawn, name) for model, drawn in models.items()},
-        )
-    return report.DrawnEvidence(content, rows, {model: scores_of(drawn) for model, drawn in models.items()})
-
-
-def likeness(drawn: Drawings, name: str) -> tuple[float | None, ...]:
-    """Cosine of each picture of one person with the own template; None where no face was found."""
-    spread = np.full(len(drawn.people), np.nan)
-    spread[drawn.found] = drawn.genuine
-    return tuple(None if np.isnan(v) else float(v) for v in spread[drawn.pictures.of(name).numpy()])
-
-
-def scores_of(drawn: Drawings) -> Scores:
-    """Cosines of pictures with templates, as histograms show them."""
-    who, impostors = np.array(drawn.pictures.people)[drawn.found], drawn.impostors
-    forgotten, anchors = np.isin(who, drawn.group("forget")), np.isin(who, drawn.subjects.gallery, invert=True)
-    return Scores(
-        drawn.genuine[forgotten],
-        drawn.genuine[~forgotten & ~anchors],
-        np.repeat(impostors.values, impostors.counts),
-    )
+        rows[name] = row(subjects.photos.pixels[int(photos[0])] if len(photos) else None, models, name)
+    return report.DrawnEvidence(content, rows, scores_of(models))

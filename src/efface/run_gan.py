@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from efface import config as configuration
 from efface import report, training
 from efface.attacks import attempts
 from efface.attacks.rebuilding import Rebuilder
@@ -24,11 +23,9 @@ from efface.faces.framing import frame
 from efface.faces.people import People, Photo
 from efface.faces.pose import cameras_of
 from efface.faces.splits import Split
-from efface.folder import run_folder
 from efface.given import (
     Photos,
     about,
-    check_asked,
     check_attacks,
     device_of,
     load_detector,
@@ -44,7 +41,7 @@ from efface.metrics.rebuilding import YAWS, Rebuilt, Sources, audit, measure, ph
 from efface.models import layout
 from efface.models.gan_model import lay_over
 from efface.progress import Tick, Watcher
-from efface.run_diffusion import likeness, scores_of
+from efface.run_drawing import opened, row, scores_of, told
 from efface.targets.gan import GanTarget
 from efface.targets.inversion import Shots, optimised
 from efface.targets.recognition import RecognitionTarget
@@ -61,13 +58,7 @@ def run(config: GanConfig, watcher: Watcher, resume: bool = False, mark: str | N
     resume: continue a run of the same configuration that was stopped. mark: as `folder.run_folder` says.
     Raises EffaceError for whatever the user can mend.
     """
-    check_asked(config)
-    with (
-        training.processes(device_of(config).type == "cpu") as state,
-        run_folder(config.out, configuration.dump(config), resume, watcher.say, mark) as folder,
-    ):
-        if state.num_processes > 1:
-            raise EffaceError(f"found {state.num_processes} processes, expected one for a face generator: no torchrun")
+    with opened(config, watcher, resume, mark, "a face generator") as folder:
         scene = prepare(config, watcher)
         folder.log("people", scene.photos.summary(), **asdict(scene.photos.notes))
         folder.log("target", f"{config.model.name} from {config.model.weights}")
@@ -75,18 +66,14 @@ def run(config: GanConfig, watcher: Watcher, resume: bool = False, mark: str | N
         assert config.method is not None
         with training.session(folder.checkpoints, watcher) as session:
             changed = unlearned(scene, config.method.value, seeded(config), config.one_after_another)
-        cost = session.cost(scene.target.device)
+        trained = told(session, scene.target.device)
         weights = folder.path / "weights"
         shutil.rmtree(weights, ignore_errors=True)  # of a run that was stopped right here
         paths = changed.save(weights, changed.changes(scene.target), method=config.method.name)
-        log_method(folder, config, cost)
+        log_method(folder, config, trained["cost"])
         targets = {"original": scene.target, "unlearned": changed}
         found = measured(config, scene, targets, watcher)
-        content = contents(config, scene, found) | {
-            "cost": cost,
-            "curves": [training.thinned(curve) for curve in session.curves],
-        }
-        content |= {"weights": [p.name for p in paths]}
+        content = contents(config, scene, found) | trained | {"weights": [p.name for p in paths]}
         folder.write_json("audit.json", content)
         found.write_people(folder.path / "people.csv")
         folder.log("audit", f"{len(targets)} models measured, {len(scene.sources.subjects.names)} latents drawn")
@@ -292,19 +279,11 @@ def evidence(
 ) -> report.RebuiltEvidence:
     """What the report shows: everybody who was drawn, from all sides, and the forgotten turning."""
     models, subjects = found.drawings[OWN], scene.sources.subjects
-    rows = {
-        name: report.DrawnRow(
-            subjects.photos.pixels[photo_of(subjects, name)],
-            {model: drawn.pictures.pixels[drawn.pictures.of(name)] for model, drawn in models.items()},
-            {model: likeness(drawn, name) for model, drawn in models.items()},
-        )
-        for name in subjects.names
-    }
+    rows = {name: row(subjects.photos.pixels[photo_of(subjects, name)], models, name) for name in subjects.names}
     turning = {}
     if scene.target.turns:
         cameras = scene.target.camera(torch.linspace(YAWS[0], YAWS[-1], config.views).deg2rad())
         for person in subjects.groups["forget"][:TURNED]:
             w = scene.sources.of([person])
             turning[person] = {model: target.views(w, cameras)[0] for model, target in targets.items()}
-    scores = {model: scores_of(drawn) for model, drawn in models.items()}
-    return report.RebuiltEvidence(content, rows, scores, turning, dict(subjects.by_photo))
+    return report.RebuiltEvidence(content, rows, scores_of(models), turning, dict(subjects.by_photo))
