@@ -1,4 +1,4 @@
-"""Moments of rendered people as tensors: a photo, and what it looks like from other cameras (`efface render --views`)."""
+"""Moments of rendered people as tensors: a photo, and what it looks like from other cameras (efface render --views)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

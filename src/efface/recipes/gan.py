@@ -4,7 +4,8 @@ Who is on a rendered photo, from where, and what the same moment looks like from
 trained as the second half of an auto-encoder: a photo becomes a latent, and the latent has to give the picture of that
 moment by every camera (pixels, features, the recogniser's embedding). No discriminator is needed for that, and none is
 used. What a generator has besides, a mapping from noise to latents, is fitted at the end: its latents are to be
-distributed as those of the photos (sliced Wasserstein distance; Bonneel et al. 2015, doi 10.1007/s10851-014-0506-3).
+distributed as those of the photos, first as the normal distribution of their mean and covariance, then more nearly
+(sliced Wasserstein distance; Bonneel et al. 2015, doi 10.1007/s10851-014-0506-3).
 Ours; EG3D and StyleGAN2 are trained adversarially.
 """
 
@@ -46,6 +47,8 @@ YAWS = (-30.0, 0.0, 30.0)
 """Degrees from which people are measured."""
 PIVOT = (0.0, 0.0, 0.15)
 """What the cameras of rendered photos look at, in their world (faces/rendering/camera.py)."""
+MAPPING_RATE = 1.0
+"""Largest learning rate of the mapping (Adam), whose layers take their weights times 0.01 (StyleGAN)."""
 SLICES, BANK = 256, 1024
 """Directions, and latents of each side, by which a step of the mapping compares two distributions."""
 
@@ -256,34 +259,42 @@ class _Loop:
         mapping.requires_grad_(True)
         camera = self.mean.camera() * 0 if self.mean.turns else None
 
+        mean, values, vectors = bank.mean(0), *torch.linalg.eigh(torch.cov(bank.T))
+        spread = (vectors * values.clamp(min=0).sqrt()).T
+
         def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
             z = torch.randn(BANK, mapping.z_dim, generator=generator)
             rows = torch.randint(len(bank), (BANK,), generator=generator)
             ways = F.normalize(torch.randn(bank.shape[1], SLICES, generator=generator), dim=0)
             return z, bank[rows], ways
 
-        def loss(z: Tensor, wanted: Tensor, ways: Tensor) -> dict[str, Tensor]:
-            drawn = mapping(z, None if camera is None else camera.expand(len(z), -1))[:, 0]
-            apart = (drawn @ ways).sort(0).values - (wanted @ ways).sort(0).values
-            return {"mapping": apart.square().mean()}
+        def normal(z: Tensor, wanted: Tensor, ways: Tensor) -> dict[str, Tensor]:
+            return {"normal": (mapped(z) - mean - z @ spread).square().mean()}
 
-        optimiser = torch.optim.Adam(mapping.parameters(), lr=self.recipe.rate, betas=(0.9, 0.99))
-        training.fit(
-            mapping,
-            draw,
-            loss,
-            optimiser=optimiser,
-            steps=self.recipe.mapping_steps,
-            generator=generator,
-            train_mode=True,
-            schedule=lambda step: min(1.0, 2 * (1 - step / self.recipe.mapping_steps)),
-        )
+        def sliced(z: Tensor, wanted: Tensor, ways: Tensor) -> dict[str, Tensor]:
+            apart = (mapped(z) @ ways).sort(0).values - (wanted @ ways).sort(0).values
+            return {"sliced": apart.square().mean()}
+
+        def mapped(z: Tensor) -> Tensor:
+            return mapping(z, None if camera is None else camera.expand(len(z), -1))[:, 0]
+
+        first = self.recipe.mapping_steps * 2 // 3
+        for loss, steps in ((normal, first), (sliced, self.recipe.mapping_steps - first)):
+            training.fit(
+                mapping,
+                draw,
+                loss,
+                optimiser=torch.optim.Adam(mapping.parameters(), lr=MAPPING_RATE, betas=(0.9, 0.99)),
+                steps=steps,
+                generator=generator,
+                train_mode=True,
+                schedule=lambda step, steps=steps: min(1.0, 2 * (1 - step / steps)),
+            )
         mapping.requires_grad_(False).eval()
         if not bool(mapping.w_avg.any()):  # else an interrupted run came this far
             with torch.no_grad():
                 z = torch.randn(10 * BANK, mapping.z_dim, generator=generator)
-                w = mapping(z, None if camera is None else camera.expand(len(z), -1))
-                mapping.w_avg.copy_(w[:, 0].mean(0))
+                mapping.w_avg.copy_(mapped(z).mean(0))
             assert self.mean.parts.encoder is not None
             centre(self.mean.parts.encoder, mapping.w_avg)
 
