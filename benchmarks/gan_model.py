@@ -7,8 +7,8 @@ The 100 people of the pack who are unknown to every shipped network: each of a p
 drawn is compared with the mean of the real unseen photos of all 100, by the recogniser that the encoder uses and by the
 judge. Shares are of all photos and of each person's first; beside: the photos themselves. The bar: nearest to the right
 person in 80 % (judge 65 %), turned 60 % (45 %). FOLDER: other weights than the shipped ones. Results of the shipped
-ones go to benchmarks/results/gan_model.json, a sheet to docs/NAME-people.jpg: of ten people the photo, what is drawn
-of it from all sides, and a photo that was not used.
+ones go to benchmarks/results/gan_model.json, a sheet to docs/NAME-people.jpg: of ten people, in rows or columns, the
+photo, what is drawn of it from all sides, and a photo that was not used.
 """
 
 import json
@@ -68,7 +68,7 @@ def main() -> None:
         found, sheet = measured(target, judge, people)
         print(name)
         for key, figures in found.items():
-            print(f"  {key:18}" + "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items()))
+            print(f"  {key:20}" + "  ".join(f"{figure} {value:.3f}" for figure, value in figures.items()))
         if folder is None:
             results[name] = found
             write_text(RESULTS, json.dumps(results, indent=1) + "\n")
@@ -102,8 +102,10 @@ def measured(
     yaws = torch.tensor((-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0) if target.turns else (0.0,)).deg2rad()
     views = target.views(first, target.camera(yaws))
     rows = photos.pixels.unflatten(0, shape)[:SHOWN]
-    lines = [torch.cat([rows[i, 0], *views[i], rows[i, SEEN]], 2) for i in range(SHOWN)]
-    picture = torch.cat(lines, 1).permute(1, 2, 0).contiguous().numpy()
+    lines = torch.stack([torch.stack([rows[i, 0], *views[i], rows[i, SEEN]]) for i in range(SHOWN)])
+    if not target.turns:
+        lines = lines.transpose(0, 1)
+    picture = lines.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1).contiguous().numpy()
     return found, Image.fromarray(picture)
 
 
