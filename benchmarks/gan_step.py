@@ -1,20 +1,19 @@
 """A step of GUIDE beside a naive one: seconds, peak memory, and the losses of both.
 
-    python -m benchmarks.gan_step [--repetitions N]      the shipped tri-plane model's sizes, the published step
+    python -m benchmarks.gan_step [--repetitions N]      the tri-plane model that ships, the published step
     python -m benchmarks.gan_step --full-size            EG3D 512-128; many minutes and gigabytes on a CPU
 
 The naive step draws as the official code does: each term's planes and each term's pictures by a pass of their own, so a
 latent's planes are computed twice, and all of it again for the source; nothing is kept. Both train the same weights
 (`backbone.synthesis`) with Adam on the same latents from the same camera; the person's replacement has been drawn from
 that camera before, as after the first steps. Timed as benchmarks/steps.py says; at full size each takes two steps, and
-the second one's is given. Weights are random, as time does not depend on them, and the student's are other than the
-source's, so that all losses say something. One thread, freed memory kept (docs/speed.md), float32.
+the second one's is given; weights are random then, as time does not depend on them. The student's weights are other
+than the source's, so that all losses say something. d and α are 1 and 0.5 of the model's own mean length.
+One thread, freed memory kept (docs/speed.md), float32.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from benchmarks import steps
@@ -29,7 +28,6 @@ from efface.models import eg3d
 from efface.models.gan.eg3d import Eg3d
 from efface.models.gan_model import Parts
 from efface.models.recognition.shipped import ShippedRecogniser
-from efface.models.rendering import Rendering
 from efface.targets.gan import GanTarget
 from efface.targets.recognition import RecognitionTarget
 from efface.testing.tiny_gan import tiny_parts
@@ -38,34 +36,19 @@ RATE = 1e-4
 """Of Adam."""
 
 
-@dataclass(frozen=True)
-class Size:
-    """Of the network."""
-
-    network: dict[str, Any]
-    resolution: int
-
-
-SMALL = Size(
-    {
-        "z_dim": 128, "w_dim": 128, "channel_base": 3072, "channel_max": 96, "plane_resolution": 64,
-        "plane_channels": 12, "start": 64, "super_channels": (48, 24), "super_clamp": None,
-        "rendering": Rendering(
-            neural_resolution=48, near=None, far=None, samples=10, importance_samples=10, pivot=(0.0, 0.0, 0.15),
-            conditioning=0.0,
-        ),
-    },
-    128,
-)  # fmt: skip
-FULL = Size({}, 512)
+def shipped() -> GanTarget:
+    """The tri-plane model that comes with efface."""
+    weights = Eg3d.shipped
+    assert weights is not None
+    return GanTarget.load("eg3d", weights)
 
 
-def target_of(size: Size) -> GanTarget:
-    """A model of this size with random weights, without an encoder."""
+def full_size() -> GanTarget:
+    """EG3D 512-128 with random weights, without an encoder."""
     torch.manual_seed(0)
     weights = ShippedRecogniser.shipped
     assert weights is not None
-    parts = Parts(eg3d.Generator(size.resolution, **size.network), None, tiny_parts("eg3d").face)
+    parts = Parts(eg3d.Generator(512), None, tiny_parts("eg3d").face)
     return GanTarget(Eg3d(), parts, RecognitionTarget.load("shipped", weights))
 
 
@@ -84,7 +67,7 @@ def problem(target: GanTarget) -> Problem:
     request = RebuildRequest(("somebody",), own, own[:0])
     student, trained = student_of(target, request)
     shake(trained)
-    settings = GuideSettings()
+    settings = GuideSettings(lengths="mean", distance=1.0, reach=0.5)
     losses = settings.losses(target, student, request, settings.replacements(target, request))
     return Problem(losses, trained, losses.draw(generator))
 
@@ -146,7 +129,7 @@ STEPS: steps.Makers = {"naive": naive, "GUIDE": ours}
 def main() -> None:
     """Print the table."""
     given = steps.asked()
-    model = partial(target_of, FULL if given.full_size else SMALL)
+    model = full_size if given.full_size else shipped
     seconds = {} if given.full_size else steps.interleaved(model, STEPS, given.repetitions)
     for line in steps.table(model, STEPS, seconds):
         print(line, flush=True)
