@@ -186,7 +186,7 @@ def test_the_identity_term_of_sugar_reaches_its_surrogate(target, request_, monk
         terms = loss(*draw(generator))
         seen.append(torch.autograd.grad(terms["identity"], list(module.parameters()), allow_unused=True))
 
-    monkeypatch.setattr("efface.training.fit", watch)
+    monkeypatch.setattr("efface.training.fit", watch)  # the real loss and its real gradient, without the steps
     sugar = Sugar(lengths="mean", distance=2.0, views=Views(count=1))
     sugar.learned(target, request_, torch.Generator().manual_seed(0))
     assert max(float(g.abs().max()) for g in seen[0] if g is not None) > 1e-6

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from efface.report import DrawnRow, figures
+from efface.report import DrawnRow, figures, pictures
 from efface.report.html import thumbnail
 from efface.report.numbers import MODELS, plain
 from efface.report.pictures import Picture, data_uri
@@ -58,17 +56,8 @@ def _accepted(cosine: float | None, frozen: float | None) -> bool | None:
 
 def histograms(scores: Mapping[str, Scores], frozen: float | None) -> list[Picture]:
     """Cosines of pictures with people, under each model, with the threshold."""
-    top = figures.highest_share(scores.values())
-    made = []
-    for model, one in scores.items():
-        title = MODELS[model].capitalize()
-        means = (float(np.mean(v)) if len(v) else None for v in (one.forgotten, one.others, one.impostors))
-        told = "mean cosine {} of pictures with a forgotten person, {} with others who are meant, {} with somebody else"
-        where = "" if frozen is None else f"; threshold {plain(frozen)}"
-        alt = f"{title}: {told.format(*map(plain, means))}{where}."
-        data = figures.histograms(one, frozen, "1e-2", title, top, WORDS)
-        made.append(Picture(data_uri(data, "png"), alt))
-    return made
+    told = "mean cosine {} of pictures with a forgotten person, {} with others who are meant, {} with somebody else"
+    return pictures.histograms(scores, frozen, "1e-2", told, WORDS)
 
 
 def curve(curves: list[dict[str, list[float]]]) -> Picture | None:

@@ -17,6 +17,9 @@ from efface.targets.cosines import cosines, unit_rows
 MOST_STRIPS, MOST_MATCHES = 3, 5
 """Forgotten people whose photos are laid side by side, and photos of each beside the template."""
 
+PAIRS = "mean cosine {} for pairs of a forgotten person, {} for pairs of another person, {} for strangers"
+"""What a histogram of photos says in words."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -41,7 +44,7 @@ def pictures(evidence: Evidence, forgotten: Sequence[str], frozen: float | None,
     found = {m: scores(evidence.crops, evidence.split, evidence.embeddings[m]) for m in models}
     original, split = found["original"], evidence.split
     content: dict[str, Any] = {
-        "histograms": _histograms(found, frozen, far),
+        "histograms": histograms(found, frozen, far, PAIRS),
         "det": _det(found, frozen),
         "pairs": {name: len(getattr(original, name)) for name in ("forgotten", "others", "impostors")},
     }
@@ -84,16 +87,19 @@ def _strip(evidence: Evidence, title: str, person: str) -> figures.Strip:
     return figures.Strip(title, pixels[template].numpy(), tuple(matches))
 
 
-def _histograms(found: Mapping[str, Scores], frozen: float | None, far: str) -> list[Picture]:
+def histograms(
+    found: Mapping[str, Scores], frozen: float | None, far: str, told: str, words: figures.Compared = figures.PHOTOS
+) -> list[Picture]:
+    """Cosines under each model, with the threshold. told: the words beside the picture, with {} for the mean of the
+    forgotten, of others and of impostors."""
     top = figures.highest_share(found.values())
     made = []
     for model, one in found.items():
         title = MODELS[model].capitalize()
         means = (float(np.mean(v)) if len(v) else None for v in (one.forgotten, one.others, one.impostors))
-        words = "mean cosine {} for pairs of a forgotten person, {} for pairs of another person, {} for strangers"
         where = "" if frozen is None else f"; threshold {plain(frozen)}"
-        alt = f"{title}: {words.format(*map(plain, means))}{where}."
-        made.append(Picture(data_uri(figures.histograms(one, frozen, far, title, top), "png"), alt))
+        alt = f"{title}: {told.format(*map(plain, means))}{where}."
+        made.append(Picture(data_uri(figures.histograms(one, frozen, far, title, top, words), "png"), alt))
     return made
 
 
