@@ -27,7 +27,7 @@ from efface.cli import app
 from efface.errors import EffaceError
 from efface.faces.datasets.people import ShippedPeople
 from efface.metrics.rebuilding import measure as drawn_by
-from efface.report.drawn_verdict import MOST_UNDETECTED
+from efface.report.drawn_verdict import FACES, MOST_UNDETECTED
 from efface.report.rebuilt_verdict import KEPT_ID, LOST_ACC
 from threads import start_beside
 
@@ -342,12 +342,17 @@ def test_the_choice_against_a_slow_formula():
         group = drawing.choice(("forget", "forget_others"))
         for _ in range(drawing.randrange(1, 5)):
             tar, like, acc = drawing.choice((0.0, 0.1, 0.2)), drawing.random(), drawing.random()
+            worse = drawing.choice((-0.05, 0.0, 0.05))
             failed = ["x"] if drawing.random() < 0.2 else []
             own = {"tar@far=1e-2": {"value": tar}, "id_photo": {"value": like}}
             zero = {metric: {"value": 0.0} for metric in own}
             numbers = {"forget": zero} | {group: own, "retain": {"acc": {"value": acc}}}
             allowed = drawing.random() < 0.5 and not failed
-            tried.append({"numbers": numbers, "failed": failed, "admissible": allowed, "key": (tar, like, acc)})
+            judged = {"tar@far=1e-2": {"value": tar + worse}, "id_photo": {"value": like + worse}}
+            judge = {"forget": zero} | {group: judged, "retain": {"acc": {"value": acc - worse}}}
+            row = {"numbers": numbers, "judges": {"judge": judge}, "failed": failed, "admissible": allowed}
+            more = max(worse, 0.0)
+            tried.append(row | {"key": (tar + more, like + more, acc - more)})
         best, passed = choose(tried)
         order = [i for i in range(len(tried)) if tried[i]["admissible"]]
         assert passed == bool(order)
@@ -360,13 +365,21 @@ def test_the_choice_against_a_slow_formula():
 
 
 def test_admissible_is_what_the_verdict_allows():
-    def numbers(acc: float, kept: float | None, undetected: float) -> dict[str, Any]:
-        retain = {"acc": {"value": acc}, "id": {"value": kept}}
-        return {"retain": retain, "forget": {"undetected": {"value": undetected}}}
+    def found(acc: float, kept: float | None, undetected: float, sharp: float = 1.0, judge: float = 0.9) -> Any:
+        def block(acc: float) -> dict[str, Any]:
+            face = {"quality": {"value": 1.0}, "sharpness": {"value": 1.0}}
+            before = {"retain": {"acc": {"value": 0.9}, "id": {"value": None}} | face, "forget": face}
+            shown = {"undetected": {"value": undetected}, "quality": {"value": 1.0}, "sharpness": {"value": sharp}}
+            after = {"retain": {"acc": {"value": acc}, "id": {"value": kept}}, "forget": shown}
+            return {"models": {"original": before, "unlearned": after}}
 
-    before = numbers(0.9, None, 0.0)
-    assert admissible(numbers(0.9 - LOST_ACC["retain"] + 1e-6, KEPT_ID, MOST_UNDETECTED), before)
-    assert not admissible(numbers(0.9 - LOST_ACC["retain"] - 1e-6, KEPT_ID, 0.0), before)
-    assert not admissible(numbers(0.9, KEPT_ID - 1e-6, 0.0), before)
-    assert not admissible(numbers(0.9, 1.0, MOST_UNDETECTED + 1e-6), before)
-    assert not admissible(numbers(0.9, None, 0.0), before), "no face was found"
+        return block(acc) | {"judges": {"judge": block(judge)}}
+
+    most = LOST_ACC["retain"]
+    assert admissible(found(0.9 - most + 1e-6, KEPT_ID, MOST_UNDETECTED))
+    assert not admissible(found(0.9 - most - 1e-6, KEPT_ID, 0.0))
+    assert not admissible(found(0.9, KEPT_ID, 0.0, judge=0.9 - most - 1e-6)), "the judge sees the harm"
+    assert not admissible(found(0.9, KEPT_ID - 1e-6, 0.0))
+    assert not admissible(found(0.9, 1.0, MOST_UNDETECTED + 1e-6))
+    assert not admissible(found(0.9, 1.0, 0.0, sharp=FACES["sharpness"][1] + 1e-6)), "noise"
+    assert not admissible(found(0.9, None, 0.0)), "no face was found"

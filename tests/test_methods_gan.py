@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from efface.errors import EffaceError
-from efface.methods.consolidation import Consolidation
+from efface.methods.consolidation import Consolidation, fisher
 from efface.methods.gan.guide import Guide
 from efface.methods.gan.legato import Legato, bending
 from efface.methods.gan.pcgrad import dot, projected
@@ -173,6 +173,9 @@ def test_encoder_and_renderings_are_deterministic_while_a_method_trains(target, 
     before = target.invert(photos)
     method = Guide(steps=1, lengths="mean", distance=1.0, reach=0.5, views=Views(count=1), adjacent=0, preserved=1)
     result = method.unlearn(target, request_, torch.Generator().manual_seed(0))
+    encoder = result.parts.encoder
+    assert encoder is not None
+    encoder.train()  # as training would leave it
     assert torch.equal(result.invert(photos), before)  # evaluation mode: two passes of one photo agree
     camera = target.camera(0.1)
     one, other = (result.synthesize(request_.latents[:1], camera) for _ in range(2))
@@ -190,6 +193,72 @@ def test_the_identity_term_of_sugar_reaches_its_surrogate(target, request_, monk
     sugar = Sugar(lengths="mean", distance=2.0, views=Views(count=1))
     sugar.learned(target, request_, torch.Generator().manual_seed(0))
     assert max(float(g.abs().max()) for g in seen[0] if g is not None) > 1e-6
+
+
+def second_stage(target, request, monkeypatch, **fields):
+    """What SUGAR trains the student by: (T, the synthesis, draw, loss, the generator's state after stage 1), where T's
+    last weights are drawn at random."""
+    seen = []
+
+    def watch(module, draw, loss, *, generator, **_):
+        if isinstance(module, Surrogate):
+            torch.nn.init.normal_(module.leave.weight, std=0.3, generator=torch.Generator().manual_seed(2))
+            seen.extend([module, generator.get_state()])
+        else:
+            seen.extend([module, draw, loss])
+
+    monkeypatch.setattr("efface.training.fit", watch)
+    method = Sugar(lengths="mean", distance=2.0, reach=0.5, measured=2, views=Views(count=1), **fields)
+    method.unlearn(target, request, torch.Generator().manual_seed(0))
+    surrogate, state, synthesis, draw, loss = seen
+    return surrogate, synthesis, draw, loss, state
+
+
+def test_sugar_asks_its_surrogate_for_each_target(target, request_, monkeypatch):
+    w = request_.latents
+    alike = replace(request_, latents=torch.stack([w[0], w[0] + 0.05 * (w[1] - w[0])]))
+    surrogate, _, draw, _, _ = second_stage(target, alike, monkeypatch)
+    d = 2.0 * length_unit(target, "mean")
+
+    @torch.no_grad()
+    def slow(latent):
+        turned = surrogate((latent - target.w_average)[None]).flatten().tolist()
+        norm = math.sqrt(sum(v * v for v in turned))
+        values = [a - d * v / norm for a, v in zip(target.w_average.flatten().tolist(), turned, strict=True)]
+        return torch.tensor(values).view_as(latent)
+
+    generator, people = torch.Generator().manual_seed(3), set()
+    for _ in range(8):
+        latents, wanted, known, _ = draw(generator)
+        assert len(latents) == 3 and not wanted.requires_grad
+        for latent, goal in zip(latents[1:], wanted[1:], strict=True):
+            assert torch.allclose(goal, slow(latent), atol=1e-4)
+            assert not torch.allclose(goal - wanted[0], latent - latents[0], atol=1e-2)  # GUIDE's: moved along
+        person = int(known[0])
+        people.add(person)
+        # the first person's is T's; the other's, who is alike, is turned apart from it
+        assert torch.allclose(wanted[0], slow(latents[0]), atol=1e-4) == (person == 0)
+    assert people == {0, 1}
+    _, _, draw, _, _ = second_stage(target, request_, monkeypatch, adjacent=0)
+    assert len(draw(generator)[1]) == 1
+
+
+def test_lambda_weighs_the_consolidation_of_sugar(target, request_, monkeypatch):
+    _, synthesis, draw, loss, state = second_stage(target, request_, monkeypatch, consolidation=7.0)
+    batch = draw(torch.Generator().manual_seed(3))
+    terms = loss(*batch)
+    assert terms.keys() == {"local", "adjacency", "consolidation"} and terms["consolidation"] == 0
+    generator = torch.Generator()
+    generator.set_state(state)  # with which SUGAR measured
+    student, trained = student_of(target, request_)
+    measured = fisher(student, trained, Views(count=1), 2, generator)
+    expected = 0.0
+    with torch.no_grad():
+        for i, (p, f) in enumerate(zip(synthesis.parameters(), measured, strict=True)):
+            p += 0.01 * (i % 3)
+            expected += 7.0 / 2 * float(f.sum()) * (0.01 * (i % 3)) ** 2
+    assert expected > 0
+    assert math.isclose(float(loss(*batch)["consolidation"]), expected, rel_tol=1e-3)
 
 
 def test_surrogate_begins_at_the_offset_and_is_drawn_from_the_generator():

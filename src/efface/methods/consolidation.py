@@ -4,8 +4,12 @@ EWC; Kirkpatrick et al. 2017, arXiv 1612.00796).
 Of a GAN's generator there is no likelihood to take the Fisher information of. Ours: of pictures G(w) with unit normal
 noise on every number it is Jᵀ J, where J are the derivatives of all numbers by the weights. Its diagonal is the mean of
 (∂ Σ n·G(w) / ∂θ)² over unit normal n, one for each latent; here it is divided by the numbers of a picture. So
-λ/2 Σ F (θ − θ*)² is to second order λ/2 times the MSE between the pictures drawn after and before. How SUGAR's authors
-estimate theirs is not known to us.
+λ/2 Σ F (θ − θ*)² is to second order λ/2 times the MSE between the pictures drawn after and before.
+
+SUGAR's official code takes λ Σ F (θ − θ*)², and for F the mean squared gradient of .01·MSE between the planes of a copy
+and of the source, at two latents for each person to forget, w_avg + 40·(w_r − w_u) / ‖w_r − w_u‖ with one norm over
+both (64 latents are named and not used: their loops are commented out). At equal weights that gradient is 0 but for
+random noise in the passes; the copy climbs away by a step of Adam after each latent. None of it is taken over.
 """
 
 from collections.abc import Sequence

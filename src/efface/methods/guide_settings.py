@@ -1,5 +1,6 @@
 """GUIDE's settings, which the methods with its losses have in common (Seo et al., CVPR 2024, arXiv 2405.09879)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -42,8 +43,15 @@ class GuideSettings:
         """w_t [people, rows, w_dim], whom the student is to draw in place of each person."""
         return replacements(target, request, self.distance, self.lengths, self.apart)
 
-    def losses(self, target: GanTarget, student: GanTarget, request: RebuildRequest, goals: Tensor) -> Rebuilding:
-        """Of a student who is to draw the goals [people, rows, w_dim]."""
+    def losses(
+        self,
+        target: GanTarget,
+        student: GanTarget,
+        request: RebuildRequest,
+        goals: Tensor,
+        goals_near: Callable[[Tensor], Tensor] | None = None,
+    ) -> Rebuilding:
+        """Of a student who is to draw the goals [people, rows, w_dim]; goals_near as `Rebuilding` takes it."""
         return Rebuilding(
             target,
             student,
@@ -52,6 +60,7 @@ class GuideSettings:
             weights=self.weights,
             views=self.views,
             lpips=self.lpips,
+            goals_near=goals_near,
             reach=self.reach * length_unit(target, self.lengths),
             adjacent=self.adjacent,
             preserved=self.preserved,

@@ -111,14 +111,17 @@ class Rebuilding:
         weights: Weights,
         views: Views,
         lpips: LpipsFiles | None,
+        goals_near: Callable[[Tensor], Tensor] | None = None,
         reach: float = 0.0,
         adjacent: int = 0,
         preserved: int = 0,
         retained: int = 0,
     ) -> None:
-        """goals: w_t of each person, [people, rows, w_dim]. reach: α at most, in W+'s own units. The others: the fields
-        of `methods.guide_settings`."""
+        """goals: w_t of each person, [people, rows, w_dim]. goals_near: from adjacent latents [n, rows, w_dim] to whom
+        the student is to draw of them; None: w_t + Δ of the header. reach: α at most, in W+'s own units. The others:
+        the fields of `methods.guide_settings`."""
         self.source, self.student, self.weights, self.reach = target, student, weights, reach
+        self.goals_near = goals_near
         self.people, self.goals = request.latents.to(target.device), goals.to(target.device)
         self.retain = request.retain.to(target.device)
         self.retained, self.pairs = retained if len(self.retain) else 0, 1 + adjacent
@@ -139,8 +142,10 @@ class Rebuilding:
         shifts = self.shifts(own, self.sizes["adjacency"], generator)
         prior = self.source.sample(self.sizes["global"] - self.retained, generator)
         same = torch.cat([prior, self.retain[kept]]) if self.retained else prior
-        latents = torch.cat([own, own + shifts, same])
-        wanted = torch.cat([goal, goal + shifts, same])
+        near = own + shifts
+        goals = goal + shifts if self.goals_near is None else self.goals_near(near)
+        latents = torch.cat([own, near, same])
+        wanted = torch.cat([goal, goals, same])
         return latents, wanted, torch.cat([person, len(self.people) + kept]), view
 
     def shifts(self, own: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -168,7 +168,7 @@ class Subjects:
     def real_faces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(who, features float32 [n, 256], `distances.radii`) of everybody's unseen photos."""
         rows = self.real(self.gallery)
-        features = perception.features(self.photos.crops[rows]).numpy()
+        features = self.photos.features[rows].numpy()
         return np.array([self.photos.people[i] for i in rows]), features, radii(features)
 
     def anchor(self, person: str, scorer: str) -> np.ndarray | None:

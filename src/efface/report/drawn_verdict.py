@@ -4,7 +4,7 @@ here."""
 from math import inf, isinf
 
 from efface.report.numbers import Audit, percent, plain, value
-from efface.report.verdict import Kind, Rule, Verdict, all_met
+from efface.report.verdict import Kind, Rule, Verdict, all_met, where_forgotten
 
 ACC, TAR, NET, UNDETECTED = "acc", "tar@far=1e-2", "ism_net", "undetected"
 FORGOTTEN_ACC = 0.02
@@ -56,9 +56,7 @@ def judged(audit: Audit, forgetting: tuple[Rule, ...], harm: tuple[Rule, ...]) -
     if forgotten is None or harmless is None:
         return "unknown", "No verdict: too few people or pictures to measure one of the rules below"
     if forgotten:
-        return ("forgotten", "Forgotten at acceptable harm") if harmless else (
-            "harmful", "Forgotten, but the harm is too high"
-        )  # fmt: skip
+        return where_forgotten(audit, harmless)
     aside = "" if harmless else ", and the harm is too high"
     now = value(audit, "unlearned", "forget", ACC)
     if now is not None and now <= WEAKENED_ACC:
@@ -106,6 +104,12 @@ def _harm(audit: Audit) -> tuple[Rule, ...]:
     met = None if found is None else found <= MOST_UNDETECTED
     text = "pictures of the forgotten without any face"
     rules.append(Rule(text, UNDETECTED, plain(found), f"≤ {plain(MOST_UNDETECTED)}", met))
+    return (*rules, *faces(audit))
+
+
+def faces(audit: Audit) -> tuple[Rule, ...]:
+    """Whether the forgotten are still drawn as faces: without a detector nothing else sees that they are not."""
+    rules = []
     for metric, (least, most) in FACES.items():
         share = _share(value(audit, "unlearned", "forget", metric), value(audit, "original", "retain", metric))
         met = None if share is None else least <= share <= most

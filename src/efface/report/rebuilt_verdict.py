@@ -4,9 +4,12 @@ There is something to forget, and the person is harder to draw, by the same numb
 embedding (`drawn_verdict`).
 """
 
-from efface.report.drawn_verdict import ACC, MOST_UNDETECTED, OTHERS, TAR, UNDETECTED, judged
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from efface.report.drawn_verdict import ACC, MOST_UNDETECTED, OTHERS, TAR, UNDETECTED, faces, judged
 from efface.report.numbers import Audit, percent, plain, value
-from efface.report.verdict import Rule, Verdict
+from efface.report.verdict import Rule, Verdict, module_said
 
 FORGOTTEN = 0.05
 """Forgotten: by every recogniser that scores, at most this share of the pictures from all sides is accepted as the
@@ -16,10 +19,14 @@ FORGOTTEN_OTHERS = 0.15
 LOST_ACC = {"retain": 0.03, "holdout": 0.05, "neighbours": 0.05}
 """Acceptable harm: of a group's pictures at most this share stops being nearest to their person."""
 KEPT_ID = 0.80
-"""... and the retained people's pictures before and after, of the same latents, have at least this mean cosine."""
+"""... and the retained people's pictures before and after, of the same latents, have at least this mean cosine; both by
+every recogniser that scores."""
 ABOVE_CONTROL = 0.10
 """An attempt brings a person back where it succeeds in this share of pictures more than with a stranger: a latent can
 be found, or the generator tuned, for anybody to some degree."""
+SWEEP = "radius_sweep"
+"""The attempt around the person's own latent. A stranger, who was not forgotten, is drawn there as a matter of course:
+a ceiling. It brings the person back where more than `FORGOTTEN_OTHERS` are accepted or nearest."""
 GROUPS = {"retain": "retained people", "holdout": "held-out people", "neighbours": "look-alikes"}
 
 GOAL = (
@@ -30,9 +37,9 @@ GOAL = (
 
 def rebuilt_verdict(audit: Audit) -> Verdict:
     """Judge `unlearned` against `original` by the rules above."""
-    forgetting, harm = _forgetting(audit), _harm(audit)
-    kind, headline = judged(audit, forgetting, harm)
-    return Verdict(kind, headline, "", forgetting, harm, _remains(audit), GOAL)
+    forgetting, harmed = _forgetting(audit), harm(audit)
+    kind, headline = judged(audit, forgetting, harmed)
+    return Verdict(kind, headline, "", forgetting, harmed, _remains(audit), GOAL)
 
 
 def _forgetting(audit: Audit) -> tuple[Rule, ...]:
@@ -53,36 +60,52 @@ def _forgetting(audit: Audit) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _harm(audit: Audit) -> tuple[Rule, ...]:
+def harm(audit: Audit, groups: Collection[str] = tuple(LOST_ACC)) -> tuple[Rule, ...]:
+    """The rules of harm to these groups, by every recogniser that scores."""
     rules = []
-    for group, limit in LOST_ACC.items():
-        before, after = (value(audit, model, group, ACC) for model in ("original", "unlearned"))
-        lost = None if before is None or after is None else before - after
-        text = f"loss of {GROUPS[group]}, pictures nearest to their person"
-        rules.append(Rule(text, ACC, plain(lost), f"≤ {plain(limit)}", None if lost is None else lost <= limit))
-    kept = value(audit, "unlearned", "retain", "id")
-    text = "likeness of retained people's pictures before and after"
-    rules.append(Rule(text, "id", plain(kept), f"≥ {plain(KEPT_ID)}", None if kept is None else kept >= KEPT_ID))
+    for name, block in {"": audit, **audit.get("judges", {})}.items():
+        by, key = (f", by the {name}", f"judges.{name}.") if name else ("", "")
+        for group in groups:
+            before, after = (value(block, model, group, ACC) for model in ("original", "unlearned"))
+            lost, limit = None if before is None or after is None else before - after, LOST_ACC[group]
+            text = f"loss of {GROUPS[group]}, pictures nearest to their person{by}"
+            met = None if lost is None else lost <= limit
+            rules.append(Rule(text, f"{key}{ACC}", plain(lost), f"≤ {plain(limit)}", met))
+        kept = value(block, "unlearned", "retain", "id")
+        text = f"likeness of retained people's pictures before and after{by}"
+        met = None if kept is None else kept >= KEPT_ID
+        rules.append(Rule(text, f"{key}id", plain(kept), f"≥ {plain(KEPT_ID)}", met))
     found = value(audit, "unlearned", "forget", UNDETECTED)
     met = None if found is None else found <= MOST_UNDETECTED
     text = "pictures of the forgotten without any face"
     rules.append(Rule(text, UNDETECTED, plain(found), f"≤ {plain(MOST_UNDETECTED)}", met))
-    return tuple(rules)
+    return (*rules, *faces(audit))
 
 
 def _remains(audit: Audit) -> str:
-    """What the strongest attempt brought back, above what it gets of a stranger; empty where none was tried."""
-    best: tuple[float, float, float, str] | None = None
-    for attack, groups in audit.get("attacks", {}).items():
-        for number, models in groups.get("forget", {}).items():
-            found, control = (
-                one.get("unlearned", {}).get("value") for one in (models, groups.get("control", {}).get(number, {}))
-            )
-            if number.startswith("tar@") and found is not None and control is not None:
-                tried = (found - control, found, control, f"{attack} ({number})")
-                best = tried if best is None else max(best, tried)
-    if best is None:
-        return ""
-    above, found, control, name = best
-    said = f"{name}, gets the person in {percent(found)} of pictures and a stranger in {percent(control)}"
-    return f"Hides: the strongest attempt, {said}." if above > ABOVE_CONTROL else f"The strongest attempt, {said}."
+    """That an added module hides the person, and what the strongest attempt brought back, above its limit; empty where
+    there is no module and nothing was tried."""
+    tried = [one for attack, groups in audit.get("attacks", {}).items() for one in _tried(attack, groups)]
+    found = ""
+    if tried:
+        above, said = max(tried)
+        found = f"Hides: the strongest attempt, {said}." if above > 0 else f"The strongest attempt, {said}."
+    return " ".join(filter(None, (module_said(audit), found)))
+
+
+def _tried(attack: str, groups: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
+    """Of each share of an attempt's pictures how far it is above its limit, and in words what it got."""
+    for number, models in groups.get("forget", {}).items():
+        found, stranger = (
+            one.get("unlearned", {}).get("value") for one in (models, groups.get("control", {}).get(number, {}))
+        )
+        if attack == SWEEP and number.startswith(("tar@", "acc@")):
+            limit = FORGOTTEN_OTHERS
+            beside = f"drawn around their latent (forgotten: at most {percent(limit)})"
+        elif attack != SWEEP and number.startswith("tar@") and stranger is not None:
+            limit = stranger + ABOVE_CONTROL
+            beside = f"and a stranger in {percent(stranger)}"
+        else:
+            continue
+        if found is not None:
+            yield found - limit, f"{attack} ({number}), gets the person in {percent(found)} of pictures {beside}"

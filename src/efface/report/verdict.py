@@ -73,8 +73,8 @@ class Verdict:
     harm: tuple[Rule, ...]
     """The harm to everybody else is acceptable where all of these are met (the gate "at equal harm")."""
     remains: str
-    """That an added module hides the people, and what a probe on the penultimate layer still finds; empty where there
-    is no module and no probe was tried."""
+    """That an added module hides the people, and what a probe on the penultimate layer, or the strongest attempt on a
+    model that draws, still finds; empty where there is no module and nothing was tried."""
     goal: str
     """Which of the two goals of unlearning the verdict speaks of."""
 
@@ -100,10 +100,7 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
     if forgotten is None or harmless is None:
         return "unknown", f"No verdict: {_too_few(audit)}"
     if forgotten:
-        said = "Hidden, not erased," if hides(audit) else "Forgotten"
-        if harmless:
-            return "forgotten", f"{said} at acceptable harm"
-        return "harmful", f"{said.rstrip(',')}, but the harm is too high"
+        return where_forgotten(audit, harmless)
     aside = "" if harmless else ", and the harm is too high"
     weakened = all_met(_weakening(audit))
     return (
@@ -111,6 +108,14 @@ def _judge(audit: Audit, forgetting: Iterable[Rule], harm: Iterable[Rule]) -> tu
         if weakened
         else ("kept", f"Not forgotten{aside}")
     )
+
+
+def where_forgotten(audit: Audit, harmless: bool) -> tuple[Kind, str]:
+    """What is said where all rules of forgetting are met."""
+    said = "Hidden, not erased," if hides(audit) else "Forgotten"
+    if harmless:
+        return "forgotten", f"{said} at acceptable harm"
+    return "harmful", f"{said.rstrip(',')}, but the harm is too high"
 
 
 def hides(audit: Audit) -> bool | None:
@@ -131,8 +136,13 @@ def _probed(audit: Audit, model: str) -> float | None:
 
 
 def _remains(audit: Audit) -> str:
+    return " ".join(filter(None, (module_said(audit), _found(audit))))
+
+
+def module_said(audit: Audit) -> str:
+    """What an added module does not do, as a sentence; empty where there is none."""
     said = audit.get("module_statement", "")
-    return " ".join(part for part in (f"{said[:1].upper()}{said[1:]}." if said else "", _found(audit)) if part)
+    return f"{said[:1].upper()}{said[1:]}." if said else ""
 
 
 def _found(audit: Audit) -> str:

@@ -31,9 +31,10 @@ def _srk(row: Mapping[str, Any]) -> float:
     return row["summary"]["srk"] if found is None else found
 
 
-def admissible(numbers: Mapping[str, Any], original: Mapping[str, Any]) -> bool:
+def admissible(found: Mapping[str, Any]) -> bool:
     """Whether those who are retained are, and the forgotten are still drawn as faces, by the rules of the verdict
-    (`efface.report.drawn_verdict`). numbers, original: group -> metric -> number, of the same runs."""
+    (`efface.report.drawn_verdict`). found: the audit of the runs."""
+    numbers, original = found["models"]["unlearned"], found["models"]["original"]
     after, before = numbers["retain"], original["retain"]
     kept = after["ism_net"]["value"] >= KEPT_NET * before["ism_net"]["value"]
     near = after["acc"]["value"] >= before["acc"]["value"] - LOST_ACC

@@ -22,6 +22,8 @@ FACES = 2
 """Forgotten people of a row whose pictures are kept, and their look-alikes'."""
 PICTURED = ("references", "report")
 """Kinds of rows that keep them."""
+FEATURES = "features"
+"""Of `Pictures`, computed when they are asked for."""
 Numbers = Mapping[str, Mapping[str, Any]]
 """Group -> metric -> number."""
 
@@ -52,8 +54,8 @@ class Kept(NamedTuple):
 
     groups: Sequence[str]
     numbers: Sequence[str]
-    admissible: Callable[[Numbers, Numbers], bool]
-    """(numbers of the unlearned model, of the original in the same runs) -> whether the setting may be chosen."""
+    admissible: Callable[[Mapping[str, Any]], bool]
+    """The audit of the runs -> whether the setting may be chosen."""
     summary: bool = False
     """Whether what follows from two groups' numbers is kept too."""
 
@@ -86,8 +88,7 @@ def pooled(bench: Bench, task: Task, kept: Kept) -> Content:
     content |= {"runs": each} | ({"picture": _sheet(shown)} if task.kind in PICTURED and not failed else {})
     if task.method is None:
         return content | _original(concluded, kept)
-    models = concluded["models"]
-    passes = kept.admissible(models["unlearned"], models["original"]) and not failed
+    passes = kept.admissible(concluded) and not failed
     after, before = (_of_model(concluded, model, kept) for model in ("unlearned", "original"))
     return content | after | {"original": before, "admissible": passes}
 
@@ -132,21 +133,27 @@ def _sheet(shown: Sequence[Tensor]) -> bytes:
 
 
 def taken(pictures: Pictures, rows: Tensor) -> Pictures:
-    """Some of the pictures."""
+    """Some of the pictures, with their features where these are computed already."""
     people = tuple(pictures.people[i] for i in rows)
     embeddings = {scorer: e[rows] for scorer, e in pictures.embeddings.items()}
-    return Pictures(pictures.pixels[rows], people, pictures.crops[rows], pictures.found[rows], embeddings)
+    some = Pictures(pictures.pixels[rows], people, pictures.crops[rows], pictures.found[rows], embeddings)
+    if FEATURES in vars(pictures):
+        vars(some)[FEATURES] = pictures.features[rows]
+    return some
 
 
 def joined(parts: Sequence[Pictures]) -> Pictures:
-    """Pictures of several parts, one part after another."""
-    return Pictures(
+    """Pictures of several parts, one part after another, with their features where all have them already."""
+    whole = Pictures(
         torch.cat([p.pixels for p in parts]),
         tuple(who for p in parts for who in p.people),
         torch.cat([p.crops for p in parts]),
         torch.cat([p.found for p in parts]),
         {scorer: torch.cat([p.embeddings[scorer] for p in parts]) for scorer in parts[0].embeddings},
     )
+    if all(FEATURES in vars(p) for p in parts):
+        vars(whole)[FEATURES] = torch.cat([p.features for p in parts])
+    return whole
 
 
 def seeded(seed: int = 0) -> torch.Generator:

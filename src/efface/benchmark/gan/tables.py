@@ -21,7 +21,7 @@ from efface.benchmark.drawing.tables import (
 from efface.benchmark.gan.configuration import GanBenchmark
 from efface.benchmark.parts import NOTHING, Table
 from efface.benchmark.results import Content, Results
-from efface.report.drawn_verdict import ACC, OTHERS, TAR
+from efface.report.drawn_verdict import ACC, FACES, OTHERS, TAR
 from efface.report.numbers import plain, shown
 
 SAMPLES = "samples"
@@ -81,7 +81,7 @@ def _forgotten(config: GanBenchmark, results: Results, data: str, own: Found) ->
 
 def _harm(data: str, own: Found) -> Table:
     heads = tuple(head for said in HARMED.values() for head in (f"{said}: nearest", "points lost", "ID"))
-    heads = ("method", *heads, "FID_pre", "ΔFID_real", "KID", "FID_pre of retained", "undetected")
+    heads = ("method", *heads, "FID_pre", "ΔFID_real", "KID", "FID_pre of retained", "undetected", *FACES)
     lines = []
     for name, (_, content) in own.items():
         numbers, before = content["numbers"], _before(content)
@@ -92,6 +92,7 @@ def _harm(data: str, own: Found) -> Table:
         ]
         cells += [cell(numbers, SAMPLES, metric, 3) for metric in ("fid_pre", "delta_fid_real", "kid")]
         cells += [cell(numbers, "retain", "fid_pre", 3), cell(numbers, "forget", "undetected")]
+        cells += [_share_of(numbers, before or numbers, metric) for metric in FACES]
         lines.append((title(name), *cells))
     return Table(f"{data}: everybody else", heads, lines)
 
@@ -216,6 +217,12 @@ def moved(numbers: Mapping[str, Any], before: Mapping[str, Any], group: str, met
     """before → after, with the interval of after; one number where there is no before."""
     after = shown(numbers.get(group, {}).get(metric))
     return after if value(before, group, metric) is None else f"{cell(before, group, metric)} → {after}"
+
+
+def _share_of(numbers: Mapping[str, Any], before: Mapping[str, Any], metric: str) -> str:
+    """Of the forgotten's pictures, by that of the retained's before."""
+    after, reference = value(numbers, "forget", metric), value(before, "retain", metric)
+    return plain(after / reference if after is not None and reference else None)
 
 
 def lost(numbers: Mapping[str, Any], before: Mapping[str, Any], group: str) -> float | None:

@@ -1,19 +1,28 @@
 """Learn first who takes each person's place, then draw them there, while weights that matter stay where they are.
 
 Paper: SUGAR (WACV 2026, arXiv 2512.06562), as far as it is known to us by its official code.
-    target     w_t = w_avg − d·T(w_id) / ‖T(w_id)‖, T a small U-Net on the map [rows, w_dim]      (methods/surrogate.py)
+    target     w_t(w) = w_avg − d·T(w − w_avg) / ‖T(w − w_avg)‖, T a small U-Net on the map [rows, w_dim]
+                                                                                              (methods/surrogate.py)
     stage 1    trains T: the planes of w_t stay near those of w_u, picture and identity go away
-    stage 2    GUIDE's local and adjacency terms with T's targets + λ·EWC on the synthesis's weights
+    stage 2    GUIDE's local and adjacency terms, L(w_u, w_t(w_u)) and Σ L(w_u + Δ, w_t(w_u + Δ)): an adjacent latent
+               has a target of its own, by T, where GUIDE moves the person's along; + λ·EWC on the synthesis's weights
 
-paper's value / ours: d 20, λ 50, Adam 2e-4 / the same; T's size, stage 1's weights, rate and steps, and steps of stage
-2: not known to us / T adds to w_id what three levels of 16, 32, 64 channels make of it, at first nothing, so that stage
-1 begins at GUIDE's direction; its loss is a·MSE(planes) − b·perceptual distance − c·(1 − cosine) of the source's
-pictures at w_t and w_u from one camera, a, b, c as in GUIDE's L; 200 steps; the others: fields. EWC's Fisher
-information, and so what λ amounts to, is ours (methods/consolidation.py). Several people jointly: T is one map for all
-of them, and each step takes one. One after another: each run starts at the weights of the one before, and EWC holds
-those. Targets are kept apart as in `guide`; those of `earlier` people are what this run's T makes of them.
+official code's value / ours: d 20, λ 50, Adam 2e-4, α up to 15, 2 adjacent latents / the same. Stage 2: 1000 passes
+over all people, 1, 2 or 4 in a step / one in a step, drawn anew, 1000 steps for each person. EWC: λ·Σ F·Δθ² / half of
+that, and F and so what λ amounts to is ours (methods/consolidation.py). T: two levels of 64 and 128 channels, pooled
+over rows and w_dim, weights by Xavier, the mean of 64 channels put out / adds to w_id what three levels of 16, 32, 64
+make of it, at first nothing, so that stage 1 begins at GUIDE's direction. Stage 1: .01·MSE(planes) − 1·LPIPS −
+.1·(.01·MSE(planes))·(1 − cosine), that MSE as a number / the identity's weight is .1; 50 passes, fewer once the loss
+has stopped falling, at 2e-4 times the people in a step / 200 steps for each person at 1e-3; fields.
 
-Mistakes avoided: in the official code the identity term of stage 1 has no gradient; here it reaches T.
+Ours: people's targets are kept apart as in `guide`, those of adjacent latents are T's as they come; targets of
+`earlier` people are what this run's T makes of them. Several people jointly: T is one map for all. One after another:
+each run starts at the weights of the one before, and EWC holds those; G_s is that run's beginning (there: always the
+generator as it was published).
+
+Mistakes avoided: in the official code the identity term of stage 1 has no gradient (GUIDE's IDLoss detaches the second
+picture, there the target's); here it reaches T. There Δ is divided by one norm over all people in a step; here α is
+the length of each. As published stage 2 reads options `loss_adj_*` that its command line calls `loss_nei_*`.
 """
 
 from dataclasses import dataclass, field
@@ -48,17 +57,18 @@ class Sugar(GuideSettings, Unlearner):
     learning_rate: PositiveFloat = 2e-4
     """Of Adam in stage 2; paper: 2e-4."""
     consolidation: NonNegativeFloat = 50.0
-    """λ of EWC on the synthesis's weights, no unit; paper: 50 (its Fisher information's scale is not known to us)."""
+    """λ of EWC on the synthesis's weights, no unit; paper: 50, of a Fisher information measured otherwise."""
     measured: PositiveInt = 64
-    """People who never existed whom the Fisher information is a mean over; ours."""
+    """People who never existed whom the Fisher information is a mean over; ours, official code: 2 for each person."""
     surrogate_weights: Weights = field(default_factory=Weights)
-    """Of stage 1: planes (kept near), perceptual and identity (driven away); ours."""
+    """Of stage 1: planes (kept near), perceptual and identity (driven away); official code: 0.01, 1, 0.1·(0.01·MSE)."""
     surrogate_rate: PositiveFloat = 1e-3
-    """Of Adam in stage 1; ours."""
+    """Of Adam in stage 1; ours, official code: 2e-4 times the people in a step."""
     surrogate_steps: NonNegativeInt = 200
-    """Optimiser steps of stage 1 for each person; 0 leaves GUIDE's direction as it is; ours."""
+    """Optimiser steps of stage 1 for each person; 0 leaves GUIDE's direction as it is; ours, official code: 50
+    passes."""
     steps: PositiveInt = 1000
-    """Optimiser steps for each person; paper: not known to us, GUIDE: 1000."""
+    """Optimiser steps for each person; official code: 1000 passes over all."""
 
     def unlearn(self, target: GanTarget, request: RebuildRequest, generator: torch.Generator) -> GanTarget:
         student, trained = student_of(target, request)
@@ -67,9 +77,13 @@ class Sugar(GuideSettings, Unlearner):
         with torch.no_grad():
             directions = surrogate(people - target.w_average)
         directions = kept_apart(target, unit_offsets(target, target.w_average + directions), self.apart)
-        length = length_unit(target, self.lengths)
-        goals = beyond_average(target, directions, self.distance * length)[-len(request.people) :]
-        losses = self.losses(target, student, request, goals)
+        length = self.distance * length_unit(target, self.lengths)
+        goals = beyond_average(target, directions, length)[-len(request.people) :]
+
+        def goals_near(w: Tensor) -> Tensor:
+            return beyond_average(target, surrogate(w - target.w_average), length)
+
+        losses = self.losses(target, student, request, goals, goals_near)
         held = Consolidation(student, trained, self.views, self.measured, generator)
 
         def loss(*batch: Tensor) -> dict[str, Tensor]:
