@@ -166,6 +166,18 @@ def snapshot(generator: Part, discriminator: nn.Module | None = None) -> dict[st
     }
 
 
+MANY = b"(" + b"".join(b"M" + i.to_bytes(2, "little") for i in range(2**16)) + b"t\x940"
+"""A tuple of 65,536 numbers, in the memo."""
+LONG_TEXT = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"\x940"
+REPEATED = {
+    "tuple": MANY + b"cbuiltins\nset\n\x940]" + b"h\x01h\x00\x85Ra" * 300 + b".",
+    "set": b"cbuiltins\nset\n\x940" + MANY + b"h\x00h\x01\x85R\x940]" + b"h\x00h\x02\x85Ra" * 300 + b".",
+    "name": LONG_TEXT + b"\x8c\x01A\x940]" + b"h\x00h\x01\x93a" * 1000 + b".",
+    "key": b"\x8b" + (10**6).to_bytes(4, "little") + b"\x01" * 10**6 + b"\x940}" + b"h\x00Ns" * 200_000 + b".",
+}
+"""Pickles that store one large thing and use it over and over."""
+
+
 def of_manifest(path: Path) -> tuple[Part, dict[str, tuple[int, ...]]]:
     """A generator with all names and shapes of a parity manifest, of zeros, and the shapes."""
     manifest = json.loads(path.read_text())

@@ -185,6 +185,20 @@ def test_what_is_done_is_not_done_again_and_rows_are_selected(done: Path, tmp_pa
     assert line.startswith("--rows: found 'drawn/tune/piu', expected some of drawn/report/references")
 
 
+def test_a_result_is_of_the_detector_that_found_the_faces(tmp_path: Path):
+    """Where the data set has one; other results say nothing of detectors."""
+    config = loaded(SHIPPED)
+    found = {name: task.identity(config.data[name]) for name in config.data for task in rows.references(config, name)}
+    told = {name: own["detector"] for name, own in found.items() if "detector" in own}
+    assert told == {"photos": "$EFFACE_DATA/detector-mtcnn"}
+    one, other = (loaded(written(tmp_path, data={"drawn": DRAWN | {"detector": name}}, several=None)) for name in "ab")
+    (task,) = rows.references(one, "drawn")
+    Results(one).keep(task, {"took": 0.0})
+    assert Results(one).get(task)
+    with pytest.raises(EffaceError, match='detector is "a", now "b"'):
+        Results(other).get(task)
+
+
 def refused(*arguments: str) -> str:
     with pytest.raises(EffaceError) as caught:
         CliRunner().invoke(app, ["benchmark", *arguments], catch_exceptions=False)

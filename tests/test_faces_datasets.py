@@ -42,6 +42,43 @@ def fails(reader: object, *words: str) -> None:
         assert word in line, line
 
 
+@pytest.mark.parametrize(
+    ("ending", "kind"), [(".png", "<u2"), (".tif", "<u2"), (".tif", ">u2"), (".tif", "<i4"), (".pgm", "<u2")]
+)
+def test_a_grey_picture_of_16_bits_is_that_of_8(tmp_path, ending, kind):
+    grey = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    path, small = tmp_path / f"1{ending}", tmp_path / "2.png"
+    wide = Image.fromarray((grey.astype(np.uint16) * 257).astype(kind))
+    turned = {"exif": _turned()} if ending != ".pgm" else {}
+    wide.save(path, **turned)
+    Image.fromarray(grey).save(small, **turned)
+    found, expected = (Photo("a", p.name, p).pixels() for p in (path, small))
+    assert found.dtype == np.uint8 and np.array_equal(found, expected)
+    assert found.shape == ((32, 8, 3) if turned else (8, 32, 3)) and len(np.unique(found)) == 256
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (np.full((4, 4), 0.5, np.float32), "0.5 to 0.5 (mode F)"),
+        (np.full((4, 4), 65536, np.int32), "65536 to 65536 (mode I)"),
+        (np.full((4, 4), -1, np.int32), "-1 to -1 (mode I)"),
+    ],
+)
+def test_a_picture_without_a_fixed_range_is_one_line(tmp_path, values, found):
+    path = tmp_path / "1.tif"
+    Image.fromarray(values).save(path)
+    with pytest.raises(EffaceError) as caught:
+        Photo("a", "1.tif", path).pixels()
+    assert str(caught.value) == (f"{path}: found a picture of {found}, expected 8 or 16 bits; save it as PNG or JPEG")
+
+
 def test_every_reader_says_what_it_is_and_what_its_fields_mean():
     names = set(registry.names("faces.datasets"))
     assert names >= PUBLISHED

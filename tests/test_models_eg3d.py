@@ -129,6 +129,7 @@ def test_a_small_generator_has_the_published_numbers(data, noise):
     fixture.check("res64.image_raw_as_returned", altered["raw"])
     network = filled(published(fixture.manifest, depth_resolution_importance=0))
     check_view(fixture, network, planes, w, c, "none.imp0", 16)
+    fixture.check("none.imp0.depths_coarse", sampled(network, planes, origins, directions)[0].unsqueeze(-1))
 
 
 def sampled(network: Generator, planes, origins, directions):
@@ -189,6 +190,20 @@ def test_every_plane_is_looked_up_as_published(parts, name, box):
         alone[:, k] = planes[:, k] * 3  # what is found is the mean
         found = volume.look_up(volume.folded(alone), points, box)
         near(found.transpose(1, 2), parts[f"plane.samples.{name}"][:, k])
+
+
+@pytest.mark.real
+def test_points_are_projected_as_published(parts):
+    """Planes whose value grows with the column, and with the row, say where a point meets them."""
+    (points,) = tensors(parts, "plane.coordinates")
+    ramp = ((torch.arange(64) + 0.5) / 64 * 2 - 1).expand(64, 64)
+    for k in range(3):
+        planes = torch.zeros(len(points), 3, 2, 64, 64)
+        planes[:, k, 0], planes[:, k, 1] = ramp, ramp.T
+        found = volume.look_up(volume.folded(planes), points, 2.0).transpose(1, 2) * 3
+        stored = torch.from_numpy(parts["plane.projections"]).unflatten(0, (len(points), 3))[:, k]
+        assert stored.abs().max() < 1 - 1 / 64  # beyond the last pixel's centre nothing grows
+        near(found, stored.numpy())
 
 
 @pytest.mark.real

@@ -10,6 +10,7 @@ from torch import nn
 from efface.errors import EffaceError
 from efface.faces.detection import Detector
 from efface.models import eg3d, official, snapshots, stylegan2, weights
+from efface.models.encoder import Encoder
 from efface.models.gan.eg3d import Eg3d
 from efface.models.gan.stylegan2 import StyleGan2
 from efface.models.gan_model import read_parts, write
@@ -337,6 +338,87 @@ def test_what_efface_wrote_is_read_back(tmp_path, kind):
     assert weights.read_header(folder / "generator.safetensors")["method"] == "guide"
     write(found, folder)
     assert read_parts(folder, kind).encoder is not None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tri-plane generator with its encoder, as efface writes them."""
+    write(tiny_parts("eg3d"), tmp_path)
+    return tmp_path
+
+
+def encoder_of(count=5, w_dim=16, embedding_size=128):
+    """Of latents of these sizes."""
+    return Encoder(32, embedding_size, count, w_dim, width=4, hidden=16)
+
+
+def test_an_encoder_of_another_generator_is_one_line(folder):
+    path, own = folder / "encoder.safetensors", tiny_parts("eg3d").encoder
+    for sizes in ({"count": 1}, {"count": own.count + 1}, {"w_dim": 8}):
+        told = {"count": own.count, "w_dim": 16} | sizes
+        write(replace(tiny_parts("eg3d"), encoder=encoder_of(**told)), folder)
+        text = refused_encoder(path, f"found an encoder to latents of {told['count']} × {told['w_dim']}, expected ")
+        assert f"expected {own.count} × 16 as the generator.safetensors beside it has; give the encoder" in text
+
+
+def test_an_encoder_of_another_recogniser_is_one_line(folder):
+    count = tiny_parts("eg3d").encoder.count
+    write(replace(tiny_parts("eg3d"), encoder=encoder_of(count, embedding_size=512)), folder)
+    with pytest.raises(EffaceError) as caught:
+        GanTarget.load("eg3d", folder)
+    assert str(caught.value) == (
+        f"{folder / 'encoder.safetensors'}: found an encoder for embeddings of 512 dimensions, expected 128 as shipped "
+        "has; give the encoder that was trained with that recogniser"
+    )
+
+
+def test_tensors_of_an_encoder_that_do_not_fit_are_one_line(folder):
+    path = folder / "encoder.safetensors"
+    tensors, told = weights.read(path), weights.read_header(path)
+    for changed, line in (
+        ({n: t for n, t in tensors.items() if n != "common.bias"}, r"1 of \d+ tensors missing \(common\.bias\)"),
+        (tensors | {"more": torch.zeros(1)}, r"1 unknown \(more\)"),
+        (tensors | {"common.bias": torch.zeros(3)}, r"1 of a wrong shape \(common\.bias is \[3\], not \[16\]\)"),
+        (tensors | {"common.bias": tensors["common.bias"] / 0}, "16 of 16 values of common.bias are NaN or infinite"),
+    ):
+        weights.save(path, changed, told)
+        refused_encoder(path, line)
+    weights.save(path, tensors, {"sizes": "{}"})
+    refused_encoder(path, "its header describes no network of efface")
+
+
+def refused_encoder(path, match):
+    with pytest.raises(EffaceError, match=match) as caught:
+        read_parts(path.parent, "eg3d")
+    text = str(caught.value)
+    assert "\n" not in text and text.startswith(f"{path}: ") and len(text) < 500
+    return text
+
+
+@pytest.mark.parametrize(
+    ("face", "line"),
+    [
+        (None, r"found no face in its header, expected five landmarks \[5, 3\]; fetch it again"),
+        (
+            "[[0, 0], [0, 0], [0, 0], [0, 0], [0, 0]]",
+            r"found a face of \[5, 2\] in its header, expected five landmarks",
+        ),
+        ("[[0, 0, NaN], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]", "expected five landmarks .*, finite numbers"),
+        ("[", "its header describes no network of efface"),
+    ],
+)
+def test_where_the_face_lies_is_checked_and_the_generator_named(folder, face, line):
+    refused(Eg3d(), rewritten(folder / "generator.safetensors", face=face), line)  # as a file, without its encoder
+    with pytest.raises(EffaceError, match=line) as caught:
+        read_parts(folder, "eg3d")
+    assert str(caught.value).startswith(f"{folder / 'generator.safetensors'}: ")
+
+
+def test_a_file_that_was_converted_is_to_be_converted_again(file):
+    _, path, spec = file
+    tensors = weights.read(path)
+    assert refused(spec, rewritten(path, {**tensors, "more": torch.zeros(1)}), "unknown").endswith("convert it again")
+    assert refused(spec, rewritten(path, arguments="{"), "its header describes no").endswith("convert it again")
 
 
 def test_a_folder_without_an_encoder_has_none(tmp_path):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 from efface.cli import app
 from efface.errors import EffaceError
 from efface.models import snapshots, weights
-from snapshot_pickles import Part, dumped, eg3d, network, of_manifest, snapshot, stylegan2
+from snapshot_pickles import REPEATED, Part, dumped, eg3d, network, of_manifest, snapshot, stylegan2
 
 
 def refused(path: Path, match: str) -> str:
@@ -372,6 +373,24 @@ def shared(value: torch.Tensor) -> Part:
     return part
 
 
+def wide(count: int) -> Part:
+    """A module that is in itself under so many names."""
+    part = other("Generator", "weight")
+    for index in range(count):
+        part._modules[f"a{index}"] = part
+    return part
+
+
+def empty(modules: int, buffers: int) -> Part:
+    """So many modules that are one, with so many buffers that are one without elements."""
+    leaf, part, nothing = Part("SynthesisLayer", ""), Part("Generator", ""), torch.empty(0)
+    for index in range(buffers):
+        leaf._buffers[f"b{index}"] = nothing
+    for index in range(modules):
+        part._modules[f"a{index}"] = leaf
+    return part
+
+
 def named(name: str) -> Part:
     part = Part("Generator", "")
     part._buffers[name] = torch.zeros(1)
@@ -392,8 +411,14 @@ def named(name: str) -> Part:
         (circular, "more than 32 deep"),
         (many, "more than 10000 modules"),
         (lambda: shared(torch.zeros(1000)), "tensors of more bytes than the file has"),
+        (lambda: argument(torch.empty(10_001, 0)), "more than 10000 values"),
+        (lambda: argument(np.empty((100, 101, 0))), "more than 10000 values"),
+        (lambda: argument([torch.empty(2, 0), np.empty((0, 3))]), None),
+        (lambda: wide(6000), "more than 10000 modules"),
+        (lambda: empty(1000, 300), "tensors of more bytes than the file has"),
         (lambda: named("../../a"), "a name that is no word"),
         (lambda: named("a\nb"), "a name that is no word"),
+        (lambda: named("__metadata__"), "the name __metadata__, under which safetensors files keep their header"),
         (lambda: named("\ud800"), "a name that is no word"),
     ],
 )
@@ -437,6 +462,12 @@ def test_what_claims_to_be_huge_takes_neither_memory_nor_time(tmp_path):
     written(folder / "memo", b"Nr\xff\xff\xff\xff.")
     written(folder / "laughs", snapshot(argument(laughs())))
     written(folder / "many", snapshot(many()))
+    written(folder / "empty lists", snapshot(argument(torch.empty(10**7, 0))))
+    written(folder / "empty lists of numpy", snapshot(argument(np.empty((10**7, 0)))))
+    written(folder / "empty buffers", snapshot(empty(1000, 3000)))
+    written(folder / "wide", snapshot(wide(50_000)))
+    for name, content in REPEATED.items():
+        written(folder / f"repeated {name}", content)
     first = written(tmp_path / "first", snapshot(stylegan2()[0]))
     command = [sys.executable, "-c", MEASURE, first, folder]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

@@ -7,11 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from efface.models import unpickling
 from efface.models.unpickling import Array, Name, Record, RefusedError
+from snapshot_pickles import REPEATED
 
 KEYS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 DATA = st.recursive(
@@ -216,6 +218,27 @@ def test_what_is_stored_once_cannot_be_copied_over_and_over():
     pairs = b"](" + b"".join(b"K%cN\x86" % i for i in range(200)) + b"e\x940"
     with pytest.raises(ValueError, match="more data than the file holds"):
         unpickling.load(io.BytesIO(pairs + b"h\x00\x85" * 5 + b"ca\nb\n\x940h\x01h\x00\x85R" * 40), {"a.b": dict})
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("tuple", "more data than the file holds"),
+        ("set", "more data than the file holds"),
+        ("name", r"^wants to call a+\.\.\.$"),
+        ("key", "a key of 7999993 bits"),
+    ],
+)
+def test_what_is_stored_once_cannot_be_used_over_and_over(name, line):
+    with pytest.raises((ValueError, RefusedError), match=line):
+        load(REPEATED[name], classes=True)
+
+
+def test_functions_go_through_plain_values_alone():
+    wide = torch.empty(10**12, 0)  # takes no memory until somebody goes through it
+    for call in (unpickling.members, unpickling.mapping):
+        with pytest.raises(ValueError, match="the members of a value of type Tensor"):
+            call(wide)
 
 
 PIECES = [

@@ -301,6 +301,12 @@ def test_a_file_that_outgrows_the_disk_leaves_the_old_one(tmp_path):
 # Outside networks
 
 
+def test_a_tensor_by_the_name_of_the_header_is_refused(tmp_path):
+    with pytest.raises(EffaceError, match=r"a\.safetensors: found a tensor named __metadata__, expected another name"):
+        weights.save(tmp_path / "a.safetensors", {"__metadata__": torch.zeros(2)}, {})
+    assert not list(tmp_path.iterdir())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Renaming(Recogniser):
     """A recogniser whose published names are other than its network's."""

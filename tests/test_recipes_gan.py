@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch._subclasses import FakeTensorMode
 from typer.testing import CliRunner
 
 from efface import config, recipes
@@ -17,12 +18,14 @@ from efface.errors import EffaceError
 from efface.faces.datasets.people import PACK
 from efface.faces.rendering.reading import album
 from efface.models import rays
+from efface.models.gan.stylegan2 import StyleGan2
 from efface.models.gan_model import triangulated
 from efface.models.weights import read_header
 from efface.moments import mirror
 from efface.progress import Quiet
 from efface.recipes import gan
 from efface.targets.gan import GanTarget
+from efface.testing.tiny_gan import Kind, tiny_target
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "train"
 SMALL = {"name": "gan", **gan.GanRecipe.tiny, "precision": "fp32", "device": "cpu", "held_out": 112}
@@ -76,6 +79,52 @@ def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path, monkey
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("network", ["eg3d", "stylegan2"])
+def test_it_trains_on_an_accelerator(tmp_path: Path, network: str):
+    if not torch.accelerator.is_available():
+        pytest.skip("found no accelerator")
+    fields = SMALL | {"network": network, "device": "auto", "out": str(tmp_path / "o")}
+    recipes.train(config.load_recipe(None, (), fields), Quiet(), False)
+    assert GanTarget.load(network, tmp_path / "o" / "weights").w_average.abs().sum() > 0
+    assert (torch.accelerator.current_accelerator() or torch.device("cpu")).type in (tmp_path / "o/card.md").read_text()
+
+
+@pytest.mark.parametrize("network", ["eg3d", "stylegan2"])
+def test_the_mapping_is_fitted_where_the_networks_are(monkeypatch: pytest.MonkeyPatch, network: Kind):
+    """By tensors that have a device but no numbers, and raise where devices are mixed."""
+    target, device, losses = tiny_target(network), torch.device("lazy"), []
+
+    def fit(module, draw, loss, *, generator, **_):
+        losses.extend(loss(*(t.to(device) for t in draw(generator))).values())
+
+    monkeypatch.setattr(gan.training, "fit", fit)
+    monkeypatch.setattr(torch, "cov", lambda x: x @ x.T)  # the real one looks at numbers, and so does this `if`
+    monkeypatch.setattr(gan, "bool", lambda _: False, raising=False)
+    with FakeTensorMode() as fake:
+        for module in (m for part in target.parts.modules() for m in part.modules()):
+            for name, tensor in module._parameters.items():
+                if tensor is not None:
+                    module._parameters[name] = torch.nn.Parameter(fake.from_tensor(tensor).to(device))
+            for name, tensor in module._buffers.items():
+                module._buffers[name] = None if tensor is None else fake.from_tensor(tensor).to(device)
+        target.device, target.spec = device, Small()
+        nothing, side = torch.zeros(0), target.size
+        photos, known = torch.zeros(3, 3, side, side, dtype=torch.uint8), torch.zeros(3, 2, 128)
+        loop = object.__new__(gan._Loop)
+        loop.recipe = gan.GanRecipe(network=network, path=Path())
+        loop.target = loop.mean = target
+        loop.moments = gan.Moments(("a",), torch.zeros(3), photos, known, nothing, nothing, nothing)
+        loop.map(torch.Generator().manual_seed(0))
+    assert [loss.device for loss in losses] == [device, device]
+
+
+class Small(StyleGan2):
+    """Photos are as large as the pictures of a tiny generator."""
+
+    size = 32
+
+
 def _stopping(each, step: int):
     def stopped(loop, done, loss):
         each(loop, done, loss)
@@ -118,8 +167,6 @@ def test_the_average_face_lies_where_rendered_faces_do():
     cameras = np.stack([record.camera for _, record in rows]).astype(np.float64)
     five = (np.stack([record.five for _, record in rows]).astype(np.float64) + 0.5) / 128
     face = np.stack([triangulated(cameras, five[:, i]) for i in range(5)])
-    from efface.testing.tiny_gan import tiny_target
-
     target = tiny_target("eg3d")
     target.parts.face = torch.from_numpy(face).float()
     places = target.five(torch.from_numpy(cameras)) * 128 / target.size + 0.5 * (128 / target.size - 1)

@@ -28,8 +28,10 @@ from typer.testing import CliRunner
 from efface import config, run_gan
 from efface.cli import app, main
 from efface.errors import EffaceError
+from efface.faces.alignment import TEMPLATE
 from efface.faces.datasets.drawn import Drawn
 from efface.faces.datasets.people import ShippedPeople
+from efface.faces.detection import Detection, Detector
 from efface.faces.framing import frame
 from efface.methods.gan.legato import Legato
 from efface.models.gan import tiny
@@ -129,6 +131,23 @@ def test_added_flows_are_laid_over_the_original(finished, tmp_path):
     save_file(load_file(file), file, {"flows": "{}{"})
     with pytest.raises(EffaceError, match=r"changed\.safetensors: its header describes no network"):
         run_gan.evaluate(loaded, file, Quiet())
+
+
+def test_added_flows_are_told(finished, tmp_path):
+    """By audit, report and terminal, of a run and of its weights measured again; and runs are compared as ever."""
+    out = tmp_path / "bent"
+    arguments = settings(out, method={"name": "legato", "steps": 2, "hidden": 4, "until": 0.8})
+    said = "Hides rather than erases: turn the flows between the layers to t = 0, or remove the tensors *.flow.*"
+    for command in (arguments, ["evaluate", arguments[1], "--unlearned", str(out / "weights" / "changed.safetensors")]):
+        done = CliRunner().invoke(app, command, env={"COLUMNS": "100"})
+        assert done.exit_code == 0 and said in " ".join(done.output.split()), done.output
+    audit, other = (json.loads((folder / "audit.json").read_text()) for folder in (out, finished))
+    assert audit["module"] == "flows" and audit["module_sizes"] == "4 channels, t = 0.8 in steps of 0.4"
+    assert "module" not in other
+    html = (out / "report.html").read_text()
+    assert said in html and 'href="#remains"' not in html, "a link leads nowhere"
+    done = CliRunner().invoke(app, ["compare", str(finished), str(out)], env={"COLUMNS": "120"})
+    assert done.exit_code == 0 and "legato" in done.output, done.output
 
 
 def test_the_report_shows_all_sides_and_turns_the_person(finished):
@@ -358,6 +377,69 @@ def test_grey_photos_are_told(photos, tmp_path):
     assert [line for line in said if "1 of 36 photos have no colour (person-003/0.png" in line]
 
 
+class Seer(Detector):
+    """Finds the face of an aligned crop, none in a picture that begins black, two in one that begins white."""
+
+    def __init__(self) -> None:
+        pass
+
+    def find(self, pixels: np.ndarray) -> list[Detection]:
+        count = {0: 0, 255 * 3: 2}.get(int(pixels[0, 0].sum()), 1)
+        return [Detection(np.zeros(4), 1.0, TEMPLATE)] * count
+
+
+@pytest.fixture
+def prepared(photos, tmp_path, monkeypatch):
+    """prepared(marks, **changes) -> (the scene, what was said), where photos of person-003 begin with another pixel."""
+    monkeypatch.setattr("efface.given.load_detector", lambda _: Seer())
+    monkeypatch.setattr(run_gan, "load_detector", lambda _: Seer())
+    said: list[str] = []
+
+    class Heard(Quiet):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    def prepare(marks: dict[int, str], **changes):
+        for number, colour in marks.items():
+            path = photos / "person-003" / f"{number}.png"
+            with Image.open(path) as picture:
+                picture.paste(colour, (0, 0, 1, 1))
+                picture.save(path)
+        faces = {"name": "folder", "path": str(photos)}
+        return run_gan.prepare(parsed(tmp_path / "o", faces=faces, judge=None, **changes), Heard()), said
+
+    return prepare
+
+
+def test_the_given_photo_has_a_face_or_another_is_to_be_picked(prepared):
+    """The next one is not taken silently; numbers count the photo without a face, so that the advice leads on."""
+    line = (
+        "photo: found no face in person-003/0.png, photo 1 of person-003, expected one; pick another of the 2 by "
+        "photo: NUMBER, or take this one away"
+    )
+    with pytest.raises(EffaceError) as raised:
+        prepared({0: "black"})
+    assert str(raised.value) == line
+    scene, said = prepared({}, photo=2)
+    assert scene.given() == {"person-003": "person-003/1.png"} and not said
+    with pytest.raises(EffaceError, match="photo: found 3, expected 1 to 2: person-003 has 2 photos that a method may"):
+        prepared({}, photo=3)
+
+
+def test_a_photo_without_a_face_that_is_not_the_given_one_does_not_matter(prepared):
+    scene, said = prepared({1: "black"})
+    assert scene.given() == {"person-003": "person-003/0.png"} and not said
+    assert scene.photos.notes.no_face == ("person-003/1.png",)
+
+
+def test_of_a_given_photo_with_several_faces_it_is_said_who_is_forgotten(prepared):
+    scene, said = prepared({0: "white", 2: "white"})
+    assert scene.given() == {"person-003": "person-003/0.png"}
+    assert said == [
+        "person-003/0.png shows several faces: the largest is taken for person-003 and is what is forgotten"
+    ]
+
+
 @pytest.mark.real
 def test_no_face_of_the_person_to_forget(photos, tmp_path, data, refused):
     noise = np.random.default_rng(0).integers(0, 255, (80, 80, 3), dtype=np.uint8)
@@ -391,6 +473,7 @@ def test_of_several_faces_the_largest_is_inverted_and_the_photo_is_named(tmp_pat
     scene = run_gan.prepare(told, Heard())
     assert scene.photos.notes.several_faces == ("s3/1.pgm",) and scene.given() == {"s3": "s3/1.pgm"}
     assert "0 without a face, 1 with several" in scene.photos.summary()
+    assert "s3/1.pgm shows several faces: the largest is taken for s3 and is what is forgotten" in said
     alone = Image.open(orl / "s3" / "1.pgm")
     alone.resize((138, 168)).save(folder / "s3" / "1.pgm")
     again = run_gan.prepare(told, Quiet())

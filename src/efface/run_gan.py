@@ -20,7 +20,7 @@ from efface.faces.alignment import AlignmentNotes, alignment_of
 from efface.faces.crops import Crops
 from efface.faces.detection import Detector
 from efface.faces.framing import frame
-from efface.faces.people import People, Photo
+from efface.faces.people import People, Photo, natural_key
 from efface.faces.pose import cameras_of
 from efface.faces.splits import Split
 from efface.given import (
@@ -73,7 +73,7 @@ def run(config: GanConfig, watcher: Watcher, resume: bool = False, mark: str | N
         log_method(folder, config, trained["cost"])
         targets = {"original": scene.target, "unlearned": changed}
         found = measured(config, scene, targets, watcher)
-        content = contents(config, scene, found) | trained | {"weights": [p.name for p in paths]}
+        content = contents(config, scene, found) | changed.facts() | trained | {"weights": [p.name for p in paths]}
         folder.write_json("audit.json", content)
         found.write_people(folder.path / "people.csv")
         folder.log("audit", f"{len(targets)} models measured, {len(scene.sources.subjects.names)} latents drawn")
@@ -91,7 +91,8 @@ def evaluate(config: GanConfig, unlearned: Path | None, watcher: Watcher) -> dic
     targets = {"original": scene.target}
     if unlearned is not None:
         targets["unlearned"] = _changed(config, scene.target, unlearned)
-    return contents(config, scene, measured(config, scene, targets, watcher))
+    found = contents(config, scene, measured(config, scene, targets, watcher))
+    return found | targets.get("unlearned", scene.target).facts()
 
 
 def _changed(config: GanConfig, target: GanTarget, weights: Path) -> GanTarget:
@@ -147,8 +148,12 @@ def prepare(config: GanConfig, watcher: Watcher) -> Scene:
         return frame(people, *target.framing, detector, tick)
 
     photos = read_photos(config, watcher, cut, added)
-    photos = replace(photos, split=_first(photos.split, config.photo))
+    photos = replace(photos, split=_first(photos, taken, config.photo))
     crops = photos.crops
+    for person in photos.split.forget:
+        name = crops.names[photos.split.seen[person][0]]
+        if name in photos.notes.several_faces:
+            watcher.say(f"{name} shows several faces: the largest is taken for {person} and is what is forgotten")
     grey = tuple(name for name, plain in zip(crops.names, _plain(crops.pixels), strict=True) if plain)
     if grey:
         watcher.say(
@@ -213,16 +218,28 @@ def _photo(target: GanTarget, person: str, number: int, picture: Tensor, camera:
     return Photo(person, f"{person}/{number}.png", data=buffer.getvalue(), alignment=aligned, five=places)
 
 
-def _first(split: Split, number: int) -> Split:
-    """The split with that seen photo, from 1, before the others of each forgotten person."""
+def _first(photos: Photos, taken: Mapping[str, Photo], number: int) -> Split:
+    """The split with that seen photo, from 1, before the others of each forgotten person. taken: every photo by its
+    name. One without a face that lies among the seen ones counts, and is refused in place of the next being taken."""
+    split, names = photos.split, photos.crops.names
     seen = dict(split.seen)
     for person in split.forget:
-        own = seen[person]
-        if number > len(own):
+        own = {names[position]: position for position in seen[person]}
+        last = max(map(natural_key, own))
+        faceless = [n for n in photos.notes.no_face if taken[n].identity == person and natural_key(n) < last]
+        counted = sorted([*own, *faceless], key=natural_key)
+        if number > len(counted):
             raise EffaceError(
-                f"photo: found {number}, expected 1 to {len(own)}: {person} has {len(own)} photos that a method may see"
+                f"photo: found {number}, expected 1 to {len(counted)}: {person} has {len(counted)} photos that a "
+                "method may see"
             )
-        seen[person] = (own[number - 1], *own[: number - 1], *own[number:])
+        name = counted[number - 1]
+        if name in faceless:
+            raise EffaceError(
+                f"photo: found no face in {name}, photo {number} of {person}, expected one; pick another of the "
+                f"{len(counted)} by photo: NUMBER, or take this one away"
+            )
+        seen[person] = (own.pop(name), *own.values())
     return replace(split, seen=seen)
 
 

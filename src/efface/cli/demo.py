@@ -49,18 +49,20 @@ REBUILDING = {
     "method": {
         "name": "guide",
         "lengths": "mean",
-        "distance": 1.0,
+        "distance": 0.5,
         "reach": 0.5,
-        "learning_rate": 0.002,
-        "steps": 100,
-        "weights": {"preserved": 10.0},
+        "learning_rate": 0.0015,
+        "steps": 90,
+        "preserved": 1,
+        "retained": 2,
+        "weights": {"identity": 0.2, "preserved": 6.0},
     },
     "people": 14,
     "samples": 50,
     "views": 31,
 }
 """The face generator's: of one photo of the person, fewer and larger steps than published, lengths of this generator's
-own, and strangers count ten times as much as published."""
+own, others and the identity count more than published, and two retained people stand beside a stranger."""
 REBUILT = "person-001"
 """Whom the face generator forgets."""
 

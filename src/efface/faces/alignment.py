@@ -15,7 +15,7 @@ from efface.faces.detection import Detector
 from efface.faces.people import People, Photo
 from efface.progress import Tick
 
-VERSION = 1
+VERSION = 2
 """Counted up whenever detection or alignment gives other crops, so that older cached ones are not used."""
 
 TEMPLATE = np.array(

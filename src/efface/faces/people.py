@@ -57,16 +57,30 @@ class Photo:
             raise EffaceError(f"{self.path}: cannot be read ({error.strerror}); check the file") from error
 
     def pixels(self) -> np.ndarray:
-        """Decoded picture, uint8 [height, width, 3], RGB, turned as its EXIF orientation says."""
+        """Decoded picture, uint8 [height, width, 3], RGB, turned as its EXIF orientation says; a grey one of 16 bits is
+        scaled to 8. Raises EffaceError where it is not readable, or its numbers have no fixed range."""
         try:
             with Image.open(io.BytesIO(self.encoded())) as image:
-                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                turned = ImageOps.exif_transpose(image)
+                if turned.mode == "F" or turned.mode.startswith("I"):  # convert would cut them off at 255
+                    return self._of_16_bits(np.asarray(turned), turned.mode)
+                return np.asarray(turned.convert("RGB"))
         except EffaceError:
             raise
         except Exception as error:  # Pillow raises many kinds for a broken file
             where = self.path or self.name
             why = "unknown format" if isinstance(error, UnidentifiedImageError) else error
             raise EffaceError(f"{where}: not a readable picture ({why}); replace or remove it") from error
+
+    def _of_16_bits(self, grey: np.ndarray, mode: str) -> np.ndarray:
+        low, high = (float(grey.min()), float(grey.max())) if grey.size else (0.0, 0.0)
+        if mode == "F" or low < 0 or high > 65535:
+            raise EffaceError(
+                f"{self.path or self.name}: found a picture of {low:g} to {high:g} (mode {mode}), expected 8 or 16 "
+                "bits; save it as PNG or JPEG"
+            )
+        small = np.rint(grey / 257).astype(np.uint8)
+        return np.repeat(small[:, :, None], 3, 2)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ same cameras. The forgotten are drawn from the photo that the method was given (
 their unseen ones (`forget_others`). Templates, thresholds and groups are those of models that draw (protocol, line 15).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -223,17 +223,20 @@ OF_PHOTOS = ("id_photo", "acc", f"tar@far={rate_text(FAR)}")
 """Numbers that are reported for real photos, and for strangers' pictures, in the place of the person's."""
 
 
-def audit(sources: Sources, drawn: Mapping[str, Drawn], generator: torch.Generator) -> DrawingAudit:
+def audit(
+    sources: Sources, drawn: Mapping[str, Drawn], generator: torch.Generator, only: Container[str] | None = None
+) -> DrawingAudit:
     """Measure every model by every recogniser that scored it.
 
     drawn: what `measure` gave by model: `original`, and any of `unlearned` and `retrained`. generator: of the
-    bootstrap. Raises EffaceError without an original.
+    bootstrap. only: keys of the numbers that are wanted; None: all. Raises EffaceError without an original.
     """
     if "original" not in drawn:
         raise EffaceError(f"drawn: found {sorted(drawn)}, expected `original` among them")
     subjects = sources.subjects
     yaws = set(drawn["original"].yaws.tolist())
-    metrics = {k: m for k, m in audited_metrics("metrics.gan").items() if getattr(m, "yaw", None) in {None, *yaws}}
+    known = {k: m for k, m in audited_metrics("metrics.gan").items() if getattr(m, "yaw", None) in {None, *yaws}}
+    metrics = {key: metric for key, metric in known.items() if only is None or key in only}
     few = [metrics[key] for key in OF_PHOTOS if key in metrics]
     drawings: dict[str, dict[str, Drawings]] = {}
     rows: list[Row] = []

@@ -19,6 +19,14 @@ from torch import Tensor, nn
 from efface.errors import EffaceError
 from efface.models.stylegan2 import Synthesis
 
+NAME = "flows"
+"""What audit.json calls them."""
+STATEMENT = (
+    "hides rather than erases: turn the flows between the layers to t = 0, or remove the tensors *.flow.*, and whoever "
+    "they hide is back"
+)
+"""What the audit and the report of a generator with flows say."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flows:
@@ -74,6 +82,16 @@ def attached(synthesis: Synthesis) -> Flows | None:
     for flow in of(synthesis):
         return Flows(hidden=len(flow.velocity[0].get_parameter("bias")), step=flow.step, until=flow.until)
     return None
+
+
+def facts(synthesis: Synthesis) -> dict[str, str]:
+    """What audit.json says of its flows, as of the module behind a recogniser: `module`, `module_sizes`,
+    `module_statement`; empty where it has none."""
+    found = attached(synthesis)
+    if found is None:
+        return {}
+    sizes = f"{found.hidden} channels, t = {found.until:g} in steps of {found.step:g}"
+    return {"module": NAME, "module_sizes": sizes, "module_statement": STATEMENT}
 
 
 def turn(synthesis: Synthesis, until: float) -> None:

@@ -159,19 +159,45 @@ def read_parts(weights: Path, network: str) -> Parts:
             "name that model, or convert the file with efface convert"
         )
     published = "arguments" in told
+    advice = "convert it again" if published else "fetch it again"
     with torch.device("meta"):
-        generator: Generator = _made(path, lambda: (official.generator if published else _built)(told))
+        generator: Generator = _made(path, lambda: (official.generator if published else _built)(told), advice)
         _bend(generator, path, told)
-    filled(generator, path)
+    filled(generator, path, advice=advice)
     if published:
         return Parts(generator, None, official.face(network), told)
-    encoder = None
-    if weights.is_dir() and (weights / ENCODER).is_file():
-        path = weights / ENCODER
-        encoder = _made(path, lambda: Encoder(**json.loads(read_header(path)["sizes"])))
-        counters = {name: t for name, t in encoder.state_dict().items() if name.endswith(IGNORED)}
-        filled(encoder, path, read(path) | {name: t.float() for name, t in counters.items()})
-    return Parts(generator, encoder, _made(path, lambda: torch.tensor(json.loads(told["face"]))))
+    face = _made(path, lambda: _face(generator, told))
+    beside = weights / ENCODER
+    return Parts(generator, _encoder(beside, generator) if beside.is_file() else None, face)
+
+
+def _encoder(path: Path, generator: Generator) -> Encoder:
+    """The encoder of a folder, which has to invert into the generator's latents."""
+    encoder: Encoder = _made(path, lambda: Encoder(**json.loads(read_header(path)["sizes"])))
+    mapping = backbone(generator).mapping
+    found, expected = (encoder.count, encoder.w_dim), (mapping.count, len(mapping.w_avg))
+    if found != expected:
+        raise EffaceError(
+            f"{path}: found an encoder to latents of {found[0]} × {found[1]}, expected {expected[0]} × {expected[1]} "
+            f"as the {GENERATOR} beside it has; give the encoder that was trained with it, or remove this file"
+        )
+    counters = {name: t for name, t in encoder.state_dict().items() if name.endswith(IGNORED)}
+    filled(encoder, path, read(path) | {name: t.float() for name, t in counters.items()})
+    return encoder
+
+
+def _face(generator: Generator, told: Mapping[str, str]) -> Tensor:
+    """`Parts.face`, as a header says it."""
+    shape = (5, 3 if isinstance(generator, eg3d.Generator) else 2)
+    if "face" not in told:
+        raise EffaceError(f"found no face in its header, expected five landmarks {list(shape)}; fetch it again")
+    face = torch.tensor(json.loads(told["face"]), dtype=torch.float32)
+    if face.shape != shape or not face.isfinite().all():
+        raise EffaceError(
+            f"found a face of {list(face.shape)} in its header, expected five landmarks {list(shape)}, finite numbers; "
+            "fetch it again"
+        )
+    return face
 
 
 def _built(told: Mapping[str, str]) -> Generator:
@@ -182,15 +208,13 @@ def _built(told: Mapping[str, str]) -> Generator:
     return eg3d.Generator(**sizes, rendering=Rendering(**rendering | {"pivot": tuple(rendering["pivot"])}))
 
 
-def _made(path: Path, make: Any) -> Any:
+def _made(path: Path, make: Any, advice: str = "fetch it again") -> Any:
     try:
         return make()
     except EffaceError as error:
         raise EffaceError(f"{path}: {error}") from error
     except Exception as error:  # whatever a wrong header makes of it
-        raise EffaceError(
-            f"{path}: its header describes no network of efface ({line_of(error)}); fetch it again"
-        ) from error
+        raise EffaceError(f"{path}: its header describes no network of efface ({line_of(error)}); {advice}") from error
 
 
 def triangulated(cameras: np.ndarray, points: np.ndarray) -> np.ndarray:

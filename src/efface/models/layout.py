@@ -75,15 +75,18 @@ def settings(path: Path) -> dict[str, Any]:
     return told
 
 
-def filled(module: nn.Module, path: Path, tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
+def filled(
+    module: nn.Module, path: Path, tensors: Mapping[str, Tensor] | None = None, advice: str = "fetch both again"
+) -> nn.Module:
     """The module with the weights of a file, float32; its own tensors may be on the meta device. tensors: what the file
-    holds, under the module's names; None: as they stand there. Raises EffaceError where they do not fit."""
+    holds, under the module's names; None: as they stand there. Raises EffaceError, which ends in the advice, where they
+    do not fit."""
     found = read(path) if tensors is None else tensors
     problem = misfit(found, module.state_dict())
     if problem:
         raise EffaceError(
             f"{path}: {problem}, expected the weights of {type(module).__name__} as its configuration describes it; "
-            "fetch both again"
+            f"{advice}"
         )
     check_values(found, path)
     module.load_state_dict({name: tensor.float() for name, tensor in found.items()}, assign=True)

@@ -83,7 +83,7 @@ def check(cameras: Tensor) -> None:
         raise EffaceError(
             f"found cameras of shape {list(cameras.shape)}, expected [n, 25]: camera-to-world 4×4, intrinsics 3×3"
         )
-    numbers = cameras.detach().double().cpu()
+    numbers = cameras.detach().cpu().double()  # moved first, as a device may not have float64
     pose, inner = numbers[:, :16].view(-1, 4, 4), numbers[:, 16:].view(-1, 3, 3)
     axes = pose[:, :3, :3]
     rotated = (axes.transpose(1, 2) @ axes - torch.eye(3).double()).abs().amax((1, 2)) < 1e-2

@@ -29,6 +29,7 @@ from efface.errors import EffaceError, line_of
 from efface.models import unpickling
 from efface.models.pickles import refusal
 from efface.models.unpickling import Array, Name, Record, RefusedError, shown
+from efface.models.weights import RESERVED
 
 NETWORK = "G_ema"
 """What is read of a snapshot: the generator with averaged weights, which the published pictures are drawn by."""
@@ -47,6 +48,10 @@ EXPECTED = f"a snapshot of StyleGAN2-ADA or EG3D: a dict with the generator unde
 DEEPEST, MOST, LONGEST = 32, 10_000, 1000
 """Bounds on modules and on the header's values: one in another, in all, and characters of one; in a published EG3D some
 120 modules are six deep."""
+
+
+OVERHEAD = 100
+"""Bytes that a tensor takes in a file beside its numbers and its name, at least."""
 
 
 @dataclass(frozen=True)
@@ -229,10 +234,8 @@ _KNOWN: unpickling.Known = {
 
 def _modules(root: Record) -> Iterator[tuple[str, dict[str, Any]]]:
     """(prefix of its names, state) of a module and all that are in it, in the state dict's order."""
-    waiting = [("", root)]
-    for _ in range(MOST):
-        if not waiting:
-            return
+    waiting, left = [("", root)], MOST
+    while waiting:
         prefix, module = waiting.pop()
         if not isinstance(module, Record) or not isinstance(module.state, dict):
             raise ValueError(f"no module under {prefix or NETWORK}")
@@ -240,33 +243,40 @@ def _modules(root: Record) -> Iterator[tuple[str, dict[str, Any]]]:
         if prefix.count(".") >= DEEPEST:
             raise ValueError(f"modules more than {DEEPEST} deep")
         inner = module.state.get("_modules", {})
+        left -= len(inner)
+        if left < 0:
+            raise ValueError(f"more than {MOST} modules")
         waiting += [(f"{prefix}{_part(n)}.", m) for n, m in reversed(inner.items()) if m is not None]
-    raise ValueError(f"more than {MOST} modules")
 
 
 def _tensors(modules: list[tuple[str, dict[str, Any]]], size: int) -> Iterator[tuple[str, Tensor, bool]]:
     """(full name, copy, whether it is a parameter) of parameters and of the buffers that a state dict has.
 
-    size: bytes of the file, which they must not exceed in all.
+    size: bytes of the file, which they and their names must not exceed in all: one that is stored once may be in a
+    thousand modules, empty or not.
     """
     for prefix, state in modules:
-        left_out = state.get("_non_persistent_buffers_set", ())
-        parameters, buffers = state.get("_parameters", {}), state.get("_buffers", {})
-        for name, tensor in (*parameters.items(), *((n, t) for n, t in buffers.items() if n not in left_out)):
-            if tensor is None:
-                continue
+        left_out = state.get("_non_persistent_buffers_set", frozenset())
+        if not isinstance(left_out, set | frozenset):
+            raise ValueError(f"names of buffers in a value of type {type(left_out).__name__}")
+        groups = (state.get("_parameters", {}), True), (state.get("_buffers", {}), False)
+        for name, tensor, parameter in ((n, t, kind) for group, kind in groups for n, t in group.items()):
             full = prefix + _part(name)
-            if not isinstance(tensor, Tensor):
+            if not isinstance(tensor, Tensor | None):
                 raise ValueError(f"no tensor under {full}")
-            size -= tensor.numel() * tensor.itemsize
+            found = None if name in left_out and not parameter else tensor
+            size -= 1 if found is None else found.numel() * found.itemsize + len(full) + OVERHEAD
             if size < 0:
                 raise ValueError("tensors of more bytes than the file has")
-            yield full, tensor.clone(memory_format=torch.contiguous_format), name in parameters
+            if found is not None:
+                yield full, found.clone(memory_format=torch.contiguous_format), parameter
 
 
 def _part(name: Any) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"\w{1,100}", name, re.ASCII):
         raise ValueError("a name that is no word")
+    if name == RESERVED:
+        raise ValueError(f"the name {name}, under which safetensors files keep their header")
     return name
 
 
@@ -293,7 +303,8 @@ def _json(value: Any) -> str:
         nonlocal left
         if isinstance(value, Array):
             value = value.numbers()
-        left -= math.prod(value.shape) if isinstance(value, np.ndarray | Tensor) else 1
+        # an axis of length 0 has no numbers, but as many lists as the ones before it are long
+        left -= math.prod(max(n, 1) for n in value.shape) if isinstance(value, np.ndarray | Tensor) else 1
         if left < 0 or depth > DEEPEST:
             raise ValueError(f"arguments of more than {MOST} values or more than {DEEPEST} deep")
         if isinstance(value, np.ndarray | Tensor):

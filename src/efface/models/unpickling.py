@@ -9,7 +9,8 @@ Which names may be called (REDUCE, INST, OBJ):
 4. any other name, extension codes and persistent objects are refused by name.
 
 Memory is bounded by the file: lengths that it claims are held against the bytes that are there, the memo is a dict,
-functions are given no more data in all than the file has bytes, and nothing recurses, however deep the nesting.
+functions are given no more data in all than the file has bytes, names and whole numbers that are keys are short, and
+nothing recurses, however deep the nesting.
 
 Format: https://docs.python.org/3/library/pickletools.html, protocols 0 to 5.
 """
@@ -26,6 +27,10 @@ import numpy as np
 
 Known = Mapping[str, Callable[..., Any] | None]
 """Dotted names that a pickle may use, and what is called in their stead; None where the name itself is all."""
+
+LONGEST, WIDEST = 1000, 2**16
+"""Characters of a dotted name and bits of a whole number that is a key, at most: at each use the one is made anew and
+the other hashed."""
 
 STANDARD = sys.stdlib_module_names | {"__builtin__", "copy_reg", "commands", "exceptions"}
 """Modules of the standard library, and what Python 2 called some of them."""
@@ -213,7 +218,7 @@ class _Machine:
         dotted = f"{module}.{name}"
         if dotted in self.known:
             return Name(dotted, self.known[dotted])
-        if not self.classes or module.partition(".")[0] in STANDARD:
+        if not self.classes or len(dotted) > LONGEST or module.partition(".")[0] in STANDARD:
             raise RefusedError(f"wants to call {shown(dotted)}")
         return Name(dotted)
 
@@ -224,7 +229,7 @@ class _Machine:
         if not isinstance(args, tuple):
             raise ValueError(f"arguments of type {type(args).__name__}")
         if name.build is not None:
-            self.left -= sum(len(value) for value in args if isinstance(value, str | bytes | bytearray | list | dict))
+            self.left -= sum(len(value) for value in args if isinstance(value, _SIZED))
             if self.left < 0:
                 raise ValueError("calls functions on more data than the file holds")
             self.push(name.build(*args))
@@ -264,6 +269,9 @@ class _Machine:
             raise RefusedError("asks for a persistent object")
         self.push(self.persistent(identifier))
 
+
+_SIZED = str | bytes | bytearray | list | tuple | dict | set | frozenset
+"""Of what functions are given, that which has a length."""
 
 _CONSTANTS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -321,12 +329,19 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
 
 def mapping(pairs: Any = ()) -> dict[Any, Any]:
     """A dict of pairs: what stands for OrderedDict and other dicts."""
-    return {_key(key): value for key, value in pairs}
+    return {_key(key): value for key, value in _several(pairs)}
 
 
 def members(values: Any = ()) -> set[Any]:
     """What stands for set."""
-    return set(map(_key, values))
+    return set(map(_key, _several(values)))
+
+
+def _several(values: Any) -> Any:
+    """Plain values in a row: to go through others, tensors say, may cost more than they take in the file."""
+    if not isinstance(values, _SIZED | zip):
+        raise ValueError(f"the members of a value of type {type(values).__name__}")
+    return values
 
 
 def _dict(values: list[Any]) -> dict[Any, Any]:
@@ -339,6 +354,8 @@ def _key(value: Any) -> Any:
     """A plain value: to hash others may recurse as deep as they are nested."""
     if value is not None and not isinstance(value, str | bytes | int | float):
         raise ValueError(f"a key of type {type(value).__name__}")
+    if isinstance(value, int) and value.bit_length() > WIDEST:
+        raise ValueError(f"a key of {value.bit_length()} bits")
     return value
 
 

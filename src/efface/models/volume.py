@@ -187,10 +187,16 @@ def _rendered(
 
 
 def _limits(origins: Tensor, directions: Tensor, rendering: Rendering) -> tuple[Tensor | float, Tensor | float]:
+    """From where to where rays are followed: numbers, or the walls of the box [n, m, 1] each (`ray_start: auto`).
+
+    A ray that misses the box is followed for the length of its side, around the point nearest to the middle, so that it
+    does not depend on others. The official code follows it from the smallest to the largest of the depths at which the
+    batch's other rays enter the box. Either way it meets what a point beside all planes is, in another thickness.
+    """
     if rendering.near is not None and rendering.far is not None:
         return rendering.near, rendering.far
     near, far = box_limits(origins, directions, rendering.box)
-    missed = far <= near  # such a ray is followed where it is nearest to the middle
+    missed = far <= near
     middle = -(origins * directions).sum(-1, keepdim=True)
     return near.where(~missed, middle - rendering.box / 2), far.where(~missed, middle + rendering.box / 2)
 

@@ -29,6 +29,9 @@ from efface.models.recogniser import Recogniser
 IGNORED = "num_batches_tracked"
 """A counter that plays no part in evaluation: it may be missing, and may be there where the network has none."""
 
+RESERVED = "__metadata__"
+"""The name under which a safetensors file keeps its header: no tensor can have it."""
+
 
 def read(path: Path) -> dict[str, Tensor]:
     """Names and tensors of a weights file, on the CPU; the prefix `module.` of a data-parallel run is taken off.
@@ -114,8 +117,13 @@ def read_header(path: Path) -> dict[str, str]:
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write safetensors, atomically; the same tensors and metadata give the same bytes.
 
-    Raises EffaceError, and leaves what was there, where the file cannot be written.
+    Raises EffaceError, and leaves what was there, where the file cannot be written or a tensor has the header's name.
     """
+    if RESERVED in tensors:
+        raise EffaceError(
+            f"{path}: found a tensor named {RESERVED}, expected another name: safetensors files keep their header "
+            "under it; rename the tensor"
+        )
     _write(path, lambda partial: _write_safetensors(partial, tensors, metadata))
 
 

@@ -261,6 +261,7 @@ class _Loop:
 
         mean, values, vectors = bank.mean(0), *torch.linalg.eigh(torch.cov(bank.T))
         spread = (vectors * values.clamp(min=0).sqrt()).T
+        mean, spread = mean.to(self.mean.device), spread.to(self.mean.device)
 
         def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
             z = torch.randn(BANK, mapping.z_dim, generator=generator)
@@ -293,22 +294,23 @@ class _Loop:
         mapping.requires_grad_(False).eval()
         if not bool(mapping.w_avg.any()):  # else an interrupted run came this far
             with torch.no_grad():
-                z = torch.randn(10 * BANK, mapping.z_dim, generator=generator)
+                z = torch.randn(10 * BANK, mapping.z_dim, generator=generator).to(self.mean.device)
                 mapping.w_avg.copy_(mapped(z).mean(0))
             assert self.mean.parts.encoder is not None
             centre(self.mean.parts.encoder, mapping.w_avg)
 
     @torch.no_grad()
     def _latents(self, mirrored: bool) -> Tensor:
-        """The rows [n, w_dim] that all layers have in common, of the photos or of their mirror images."""
-        encoder = self.mean.parts.encoder
+        """The rows [n, w_dim] that all layers have in common, of the photos or of their mirror images; on the CPU."""
+        encoder, device = self.mean.parts.encoder, self.mean.device
         assert encoder is not None
         found = []
         for rows in torch.arange(len(self.moments)).split(64):
             photos = self.moments.photos[rows]
             photos = photos.flip(3) if mirrored else photos
             known = self.moments.embeddings[rows, int(mirrored)]
-            found.append(encoder.parts(scaled(photos, self.target.spec.size), known)[0])
+            small = scaled(photos.to(device), self.target.spec.size)
+            found.append(encoder.parts(small, known.to(device))[0].cpu())
         return torch.cat(found)
 
     @torch.no_grad()

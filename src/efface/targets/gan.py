@@ -22,9 +22,9 @@ from efface.faces.alignment import TEMPLATE, alignment_of, similarity, warp
 from efface.faces.crops import SIZE
 from efface.faces.detection import Detector
 from efface.faces.framing import template_in
-from efface.models import eg3d, layout, rays
+from efface.models import eg3d, flows, layout, rays
 from efface.models.encoder import scaled
-from efface.models.gan_model import GanModel, Parts, bent
+from efface.models.gan_model import ENCODER, GanModel, Parts, bent
 from efface.models.stylegan2 import check_shape
 from efface.models.weights import save
 from efface.progress import Tick
@@ -53,6 +53,13 @@ class GanTarget:
         for module in self.parts.modules():
             module.to(self.device).eval().requires_grad_(False)
         self.recogniser.network.requires_grad_(False)
+        encoder, known = self.parts.encoder, self.recogniser.spec
+        if encoder is not None and encoder.sizes["embedding_size"] != known.embedding_size:
+            raise EffaceError(
+                f"{self.spec.name if self.weights is None else self.weights / ENCODER}: found an encoder for "
+                f"embeddings of {encoder.sizes['embedding_size']} dimensions, expected {known.embedding_size} as "
+                f"{known.name} has; give the encoder that was trained with that recogniser"
+            )
 
     @classmethod
     def load(
@@ -102,6 +109,10 @@ class GanTarget:
             return self.spec.size, place.left, place.top, place.side
         (a, _, x), (_, _, y) = similarity(TEMPLATE, self.five(self.camera())[0])
         return self.size, round(float(x - (a - 1) / 2)), round(float(y - (a - 1) / 2)), round(float(a * SIZE))
+
+    def facts(self) -> dict[str, str]:
+        """What audit.json says of the flows added to the generator (`flows.facts`); empty where there are none."""
+        return flows.facts(self.backbone.synthesis)
 
     def camera(self, yaw: Tensor | float = 0.0, pitch: Tensor | float = 0.0) -> Tensor:
         """Cameras [n, 25] around the head; radians, see `rays.camera`. Generators of pictures ignore them."""
@@ -204,10 +215,10 @@ class GanTarget:
     def five(self, cameras: Tensor) -> np.ndarray:
         """Pixels (x, y) float64 [n, 5, 2] of the average face's five landmarks in pictures from cameras [n, 25], the
         first pixel's centre being (0, 0)."""
-        face = self.parts.face.double().cpu().numpy()
+        face = self.parts.face.cpu().double().numpy()
         if not self.turns:
             return np.repeat(face[None] * self.size - 0.5, len(cameras), 0)
-        numbers = cameras.double().cpu().numpy()
+        numbers = cameras.cpu().double().numpy()  # moved first, as a device may not have float64
         pose, inner = numbers[:, :16].reshape(-1, 4, 4), numbers[:, 16:].reshape(-1, 3, 3)
         local = (face[None] - pose[:, None, :3, 3]) @ pose[:, :3, :3]
         seen = local @ inner.transpose(0, 2, 1)
@@ -232,7 +243,8 @@ class GanTarget:
     def crops(self, pictures: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
         """(aligned crops uint8 [n, 3, 112, 112], whether a face was found: bool [n]) of pictures uint8
         [n, 3, size, size] from cameras [n, 25]; by the detector where there is one. For a judge too.
-        Raises EffaceError without one where an official network's faces lie is not known."""
+        Raises EffaceError for anything else, and without one where an official network's faces lie is not known."""
+        self._check_pictures(pictures, cameras)
         if self.detector is None and not self.parts.placed:
             raise EffaceError(
                 f"{self.weights}: found no detector, and where the faces of this network lie is not known, expected "
@@ -251,9 +263,19 @@ class GanTarget:
                 crops[i] = torch.from_numpy(warp(pixels, alignment_of(seen[0].landmarks)).copy()).permute(2, 0, 1)
         return crops, found
 
+    def _check_pictures(self, pictures: Tensor, cameras: Tensor) -> None:
+        check_shape("pictures", pictures, "n", 3, self.size, self.size)
+        if pictures.dtype != torch.uint8:
+            raise EffaceError(f"found pictures of {pictures.dtype}, expected uint8, 0 to 255, as `draw` gives them")
+        check_shape("cameras", cameras, "n", 25)
+        if len(cameras) != len(pictures):
+            raise EffaceError(f"found {len(cameras)} cameras for {len(pictures)} pictures, expected one for each")
+        if self.turns:
+            rays.check(cameras)
+
     def recognise(self, pictures: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
         """(unit embeddings [n, d], whether a face was found: bool [n]) of pictures uint8 [n, 3, size, size] from
-        cameras [n, 25]; the embedding of a picture without a face is zero."""
+        cameras [n, 25]; the embedding of a picture without a face is zero. Raises EffaceError as `crops`."""
         crops, found = self.crops(pictures, cameras)
         embeddings = torch.zeros(len(pictures), self.recogniser.spec.embedding_size)
         if found.any():

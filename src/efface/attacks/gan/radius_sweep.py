@@ -1,8 +1,8 @@
 """The neighbourhood of the person's latent: what a method did at one point may not hold beside it.
 
 Latents at growing distance from the person's own, towards people who never existed, as GUIDE's adjacent ones (Seo et
-al., CVPR 2024, arXiv 2405.09879). At radius 0 it is the person's own. What rises for the forgotten as the radius grows,
-while it falls for the stranger, is a leak. The sweep is ours.
+al., CVPR 2024, arXiv 2405.09879). At radius 0 it is the person's own. The stranger was not forgotten, so what is drawn
+of theirs is a ceiling; of who was forgotten, the person is drawn at no radius. The sweep is ours.
 """
 
 from collections.abc import Iterator

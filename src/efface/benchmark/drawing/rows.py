@@ -60,6 +60,8 @@ class Task(Row):
             "seeds": list(self.seeds),
             **data.more(),
         }
+        if data.detector:
+            found["detector"] = plain(data.detector)
         if self.anchor:
             found["anchor"] = plain(self.anchor)
         if self.attacks:

@@ -38,7 +38,7 @@ from efface.targets.recognition import RecognitionTarget
 
 GROUPS = ("forget", OTHERS, "retain", "neighbours", "holdout", SAMPLES)
 NUMBERS = (
-    "id", "id_photo", ACC, TAR, "perceptual", *FACES, "undetected", "replacement_similarity", "fid_pre",
+    "id", "id_photo", ACC, TAR, *FACES, "undetected", "replacement_similarity", "fid_pre",
     "delta_fid_real", "kid", *(f"{TAR},yaw={yaw:g}" for yaw in YAWS),
 )  # fmt: skip
 """Groups and numbers that are kept."""
@@ -122,7 +122,7 @@ class Bench:
             return Measured(self.attacked(task, target, scene, drawn["original"], seed), cost, {}, torch.empty(0))
         if task.method is not None:
             drawn["unlearned"] = drawn_by(target, self.judges, scene.sources)
-        found = audit(scene.sources, drawn, seeded(seed))
+        found = audit(scene.sources, drawn, seeded(seed), NUMBERS)
         model, last = list(drawn.items())[-1]
         line = _of_run(people, seed, found.content["models"][model])
         return Measured(found.people, cost, line, _shown(scene.sources.subjects, people[0], last))
