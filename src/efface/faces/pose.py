@@ -33,7 +33,7 @@ def cameras_of(
     detector: for photos that do not know their landmarks. field: of view of a framed photo, degrees. Raises EffaceError
     for a photo without a face, or without landmarks where there is no detector.
     """
-    points = face.double().cpu().numpy()
+    points = face.cpu().double().numpy()
     found = []
     for photo in photos:
         five = _landmarks(photo, detector)

@@ -182,14 +182,14 @@ class HiddenLayer:
     def _reached(self, step: Tensor) -> Tensor:
         """The smallest move of the consumer's output [out] by which the embedding comes nearest to the direction of
         step [d], made as long; float64 on the CPU."""
-        given = step.double().cpu()
+        given = step.cpu().double()
         found = self._inverse @ given
-        return found * given.norm() / (self.slopes.double().cpu() @ found).norm().clamp(min=1e-12)
+        return found * given.norm() / (self.slopes.cpu().double() @ found).norm().clamp(min=1e-12)
 
     @cached_property
     def _inverse(self) -> Tensor:
         """The pseudo-inverse of the slopes [out, d], float64 on the CPU."""
-        return torch.linalg.pinv(self.slopes.double().cpu())
+        return torch.linalg.pinv(self.slopes.cpu().double())
 
     def leak(self) -> float:
         """What the activation lets through of a negative value: its factor where a written channel cannot have 0."""
