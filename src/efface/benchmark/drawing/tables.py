@@ -157,4 +157,5 @@ def allowed(content: Content, chosen: tuple[Any, bool] | None) -> str:
     marked."""
     if chosen is None:
         return NOTHING
-    return "no admissible setting" if not chosen[1] else "yes" if content["admissible"] else "no"
+    here = "yes" if content["admissible"] else "no"
+    return here if chosen[1] else f"{here} (no admissible setting)"
