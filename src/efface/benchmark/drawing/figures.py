@@ -159,7 +159,8 @@ def faces(sheets: Mapping[str, np.ndarray], people: Sequence[str]) -> bytes:
         axes.spines[:].set_visible(False)
         if number == 0:
             block = sheet.shape[1] / (2 * len(people))
-            heads = [told for person in people for told in (f"forgotten: {person}", "look-alike, retained")]
+            space = "\n" if block < 2 * sheet.shape[0] else " "  # one picture is narrower than what stands over it
+            heads = [h for person in people for h in (f"forgotten:{space}{person}", f"look-alike,{space}retained")]
             axes.set_xticks([block * (i + 0.5) for i in range(len(heads))], heads, fontsize=7.5)
             axes.xaxis.tick_top()
             axes.tick_params(length=0)
