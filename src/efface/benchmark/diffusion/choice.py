@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from efface.report.drawn_verdict import FACES, KEPT_NET, LOST_ACC, OTHERS
+from efface.report.drawn_verdict import KEPT_NET, LOST_ACC, OTHERS, faces
+from efface.report.verdict import all_met
 
 
 def choose(rows: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
@@ -38,12 +39,4 @@ def admissible(found: Mapping[str, Any]) -> bool:
     after, before = numbers["retain"], original["retain"]
     kept = after["ism_net"]["value"] >= KEPT_NET * before["ism_net"]["value"]
     near = after["acc"]["value"] >= before["acc"]["value"] - LOST_ACC
-    return bool(kept and near and faces(numbers, original))
-
-
-def faces(numbers: Mapping[str, Any], original: Mapping[str, Any]) -> bool:
-    """Whether the forgotten are still drawn as faces."""
-    pairs = {m: (numbers["forget"][m]["value"], original["retain"][m]["value"]) for m in FACES}
-    if any(None in pair for pair in pairs.values()):  # no face was found
-        return False
-    return all(least * pairs[m][1] <= pairs[m][0] <= most * pairs[m][1] for m, (least, most) in FACES.items())
+    return bool(kept and near and all_met(faces(found)))
