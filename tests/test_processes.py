@@ -65,3 +65,38 @@ def test_ended_by_name():
     assert runs(process)
     end([worker])
     assert not runs(process) and worker.process.exitcode == -signal.SIGTERM
+
+
+INTERRUPTED = """
+from test_processes import answering
+from efface.processes import end, start
+
+if __name__ == "__main__":
+    workers = [start(answering) for _ in range(2)]
+    print(*[worker.connection.recv() for worker in workers], flush=True)
+    input()
+    for worker in workers:
+        worker.connection.send("still there")
+    print(*[worker.connection.recv() for worker in workers], sep=", ", flush=True)
+    end(workers)
+"""
+
+
+def answering(connection: Connection) -> None:
+    connection.send(os.getpid())
+    connection.send(connection.recv())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="interrupts cannot be held back here")
+def test_not_even_the_first_one_hears_an_interrupt(tmp_path):
+    """The first one of a program, which is why another program starts them."""
+    script = tmp_path / "parent.py"
+    script.write_text(INTERRUPTED)
+    where = os.environ | {"PYTHONPATH": os.path.dirname(__file__)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, str(script)], env=where, text=True, **pipes) as parent:
+        assert parent.stdout is not None
+        for process in parent.stdout.readline().split():
+            os.kill(int(process), signal.SIGINT)
+        said, wrong = parent.communicate("\n", timeout=60)
+    assert (said, wrong) == ("still there, still there\n", "")
