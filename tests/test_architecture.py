@@ -24,7 +24,7 @@ LEVELS = (
     {"attacks"},
     {"config"},
     {"given"},
-    {"run_drawing"},
+    {"run_drawing", "scene"},
     {"run", "run_diffusion", "run_gan"},
     {"recipes", "benchmark"},
     {"cli", "service"},

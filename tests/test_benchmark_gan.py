@@ -25,6 +25,7 @@ from efface.benchmark.gan.measuring import Bench, measure
 from efface.benchmark.results import Results
 from efface.cli import app
 from efface.errors import EffaceError
+from efface.faces.crops import Crops
 from efface.faces.datasets.people import ShippedPeople
 from efface.metrics.rebuilding import measure as drawn_by
 from efface.report.drawn_verdict import FACES, MOST_UNDETECTED
@@ -223,6 +224,19 @@ def test_the_original_is_drawn_once_and_the_same(done: Path):
     assert not torch.equal(bench._samples[0].pixels, bench._samples[1].pixels)
     bench.original(bench.scene((PEOPLE[2],), 0).sources, 0)
     assert all(bench._views[key] is known[key] for key in known) and len(bench._views) > len(known)
+
+
+def test_the_given_photo_has_a_face(done: Path):
+    """The first one, as of `efface unlearn`: the next is not taken silently."""
+    bench = Bench(loaded(done / "small.yaml").data["drawn"])
+    name = next(name for name in bench.crops.names if name.startswith(PEOPLE[1]))
+    left = [row for row, other in enumerate(bench.crops.names) if other != name]
+    people, names = (tuple(own[row] for row in left) for own in (bench.crops.identities, bench.crops.names))
+    bench.crops = Crops(bench.crops.pixels[left], people, names)
+    bench.notes = replace(bench.notes, no_face=(name,))
+    with pytest.raises(EffaceError, match=f"photo: found no face in {name}, photo 1 of {PEOPLE[1]}"):
+        bench.scene((PEOPLE[1],), 0)
+    assert bench.scene((PEOPLE[2],), 0).given()[PEOPLE[2]].startswith(PEOPLE[2])
 
 
 def test_attacks_have_their_control(done: Path):

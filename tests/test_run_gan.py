@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from efface import config, run_gan
+from efface import scene as scenes
 from efface.cli import app, main
 from efface.errors import EffaceError
 from efface.faces.alignment import TEMPLATE
@@ -196,7 +197,7 @@ def test_several_people_one_after_another(tmp_path):
     """By another photo than the first; the second person's request knows of the first."""
     changes = {"forget": ["person-003", "person-004"], "one_after_another": True, "photo": 2}
     loaded = parsed(tmp_path / "out", **changes)
-    scene = run_gan.prepare(loaded, Quiet())
+    scene = scenes.prepare(loaded, Quiet())
     assert scene.given() == {"person-003": "person-003/1.png", "person-004": "person-004/1.png"}
     second = scene.request(["person-004"], ["person-003"])
     own = scene.target.invert(scene.photos.crops.pixels[[scene.photos.crops.names.index("person-003/1.png")]])
@@ -210,11 +211,11 @@ def test_several_people_one_after_another(tmp_path):
 def test_random_latents(tmp_path):
     """People who never existed: the latent itself is forgotten, and other sides stand in for other photos."""
     loaded = parsed(tmp_path / "out", latents="random", forget=["nobody"])
-    scene = run_gan.prepare(loaded, Quiet())
-    (drawn,) = run_gan.invented(scene.target, loaded)[0]
+    scene = scenes.prepare(loaded, Quiet())
+    (drawn,) = scenes.invented(scene.target, loaded)[0]
     torch.testing.assert_close(scene.sources.of(["nobody"])[0], drawn)
     again = replace(loaded, forget=("somebody", "nobody"))
-    torch.testing.assert_close(run_gan.invented(scene.target, again)[0][1], drawn)
+    torch.testing.assert_close(scenes.invented(scene.target, again)[0][1], drawn)
     assert scene.given() == {"nobody": "nobody/0.png"} and len(scene.sources.subjects.by_photo) == 4
     audit = run_gan.run(loaded, Quiet())
     assert audit["models"]["original"]["forget"]["id_photo"]["n_trials"] == 7
@@ -233,7 +234,7 @@ def test_without_an_encoder_photos_are_inverted_by_optimisation(tmp_path):
     html = (tmp_path / "out" / "report.html").read_text()
     assert "<script" not in html and "by optimisation" in (tmp_path / "out" / "log.jsonl").read_text()
     with pytest.raises(EffaceError, match="latents: found random for stylegan2"):
-        run_gan.prepare(parsed(tmp_path / "o", model=model, latents="random", forget=["nobody"]), Quiet())
+        scenes.prepare(parsed(tmp_path / "o", model=model, latents="random", forget=["nobody"]), Quiet())
 
 
 def test_attacks_know_from_where_photos_were_taken(tmp_path):
@@ -245,14 +246,14 @@ def test_attacks_know_from_where_photos_were_taken(tmp_path):
     people = ShippedPeople().read()
     loaded = parsed(tmp_path / "out", attacks=attacks, judge=None)
     with pytest.raises(EffaceError, match="found neither its landmarks nor a detector"):
-        run_gan.prepare(loaded, Quiet())
+        scenes.prepare(loaded, Quiet())
     kept = replace(people, photos={name: people.photos[name][:4] for name in list(people.photos)[:9]})
 
     class Few:
         def read(self):
             return kept
 
-    scene = run_gan.prepare(replace(loaded, faces=config.Named("people", Few())), Quiet())
+    scene = scenes.prepare(replace(loaded, faces=config.Named("people", Few())), Quiet())
     turned = [i for i, camera in enumerate(scene.cameras) if camera.any()]
     assert {scene.photos.crops.identities[i] for i in turned} == {
         "person-003", *scene.sources.subjects.groups["control"]
@@ -372,7 +373,7 @@ def test_grey_photos_are_told(photos, tmp_path):
             said.append(line)
 
     faces = {"name": "folder", "path": str(photos), "aligned": True}
-    scene = run_gan.prepare(parsed(tmp_path / "o", faces=faces), Heard())
+    scene = scenes.prepare(parsed(tmp_path / "o", faces=faces), Heard())
     assert scene.grey == ("person-003/0.png",)
     assert [line for line in said if "1 of 36 photos have no colour (person-003/0.png" in line]
 
@@ -392,7 +393,7 @@ class Seer(Detector):
 def prepared(photos, tmp_path, monkeypatch):
     """prepared(marks, **changes) -> (the scene, what was said), where photos of person-003 begin with another pixel."""
     monkeypatch.setattr("efface.given.load_detector", lambda _: Seer())
-    monkeypatch.setattr(run_gan, "load_detector", lambda _: Seer())
+    monkeypatch.setattr(scenes, "load_detector", lambda _: Seer())
     said: list[str] = []
 
     class Heard(Quiet):
@@ -406,7 +407,7 @@ def prepared(photos, tmp_path, monkeypatch):
                 picture.paste(colour, (0, 0, 1, 1))
                 picture.save(path)
         faces = {"name": "folder", "path": str(photos)}
-        return run_gan.prepare(parsed(tmp_path / "o", faces=faces, judge=None, **changes), Heard()), said
+        return scenes.prepare(parsed(tmp_path / "o", faces=faces, judge=None, **changes), Heard()), said
 
     return prepare
 
@@ -470,13 +471,13 @@ def test_of_several_faces_the_largest_is_inverted_and_the_photo_is_named(tmp_pat
 
     faces = {"name": "folder", "path": str(folder)}
     told = parsed(tmp_path / "o", faces=faces, forget=["s3"], detector=str(data / "detector-mtcnn"), judge=None)
-    scene = run_gan.prepare(told, Heard())
+    scene = scenes.prepare(told, Heard())
     assert scene.photos.notes.several_faces == ("s3/1.pgm",) and scene.given() == {"s3": "s3/1.pgm"}
     assert "0 without a face, 1 with several" in scene.photos.summary()
     assert "s3/1.pgm shows several faces: the largest is taken for s3 and is what is forgotten" in said
     alone = Image.open(orl / "s3" / "1.pgm")
     alone.resize((138, 168)).save(folder / "s3" / "1.pgm")
-    again = run_gan.prepare(told, Quiet())
+    again = scenes.prepare(told, Quiet())
     assert not again.photos.notes.several_faces
     cosines = [s.sources.subjects.photos.embeddings["recogniser"] for s in (scene, again)]
     row = scene.photos.crops.names.index("s3/1.pgm")

@@ -32,7 +32,8 @@ from efface.metrics.rebuilding import SAMPLES, YAWS, Drawn, Rebuilt, Sources, au
 from efface.metrics.rebuilding import measure as drawn_by
 from efface.metrics.rows import Row
 from efface.report.drawn_verdict import ACC, FACES, TAR
-from efface.run_gan import Scene, invented, unlearned
+from efface.run_gan import unlearned
+from efface.scene import Scene, invented, led_by
 from efface.targets.gan import GanTarget
 from efface.targets.recognition import RecognitionTarget
 
@@ -74,16 +75,18 @@ class Bench:
 
     def scene(self, people: People, seed: int) -> Scene:
         """To forget these people, of a photo each, or of random latents."""
-        crops, seen, latents = self.crops, self.seen, None
+        crops, seen, latents, taken = self.crops, self.seen, None, self.taken
         if self.data.latents == "random":
             told = GanConfig(model=self.data.model, faces=self.data.faces, forget=people, seed=seed, latents="random")
             latents, added = invented(self.target, told)
+            taken = taken | {photo.name: photo for group in added.values() for photo in group}
             more, _ = frame(Photographed(added, False), *self.target.framing, self.detector)
             seen = joined([seen, self._look(more)])
             crops = Crops(
                 torch.cat([crops.pixels, more.pixels]), crops.identities + more.identities, crops.names + more.names
             )
         photos = Photos(crops, split(crops, people), self.notes)
+        photos = replace(photos, split=led_by(photos, taken, 1))
         subjects = Subjects.of(seen, photos.split, most=self.data.people)
         w = self.target.invert(crops.pixels[[photo_of(subjects, name) for name in subjects.names]]).cpu()
         for person, own in zip(people, () if latents is None else latents, strict=latents is not None):
