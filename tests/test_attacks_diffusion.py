@@ -12,8 +12,8 @@ from efface.attacks.diffusion.guidance_inversion import GuidanceInversion
 from efface.attacks.diffusion.halo import Halo
 from efface.attacks.diffusion.img2img import Img2img
 from efface.errors import EffaceError
-from efface.metrics.drawings import Subjects
 from efface.metrics.generation import audit, measure
+from efface.metrics.subjects import Subjects
 from efface.models.latents import PatchLatents
 from efface.progress import Quiet
 from efface.targets.diffusion import DiffusionTarget

@@ -13,9 +13,9 @@ from efface.attacks.gan.pivotal_retuning import PivotalRetuning
 from efface.attacks.gan.radius_sweep import RadiusSweep
 from efface.attacks.rebuilding import Rebuilder
 from efface.errors import EffaceError
-from efface.metrics.drawings import OWN
 from efface.metrics.metric import audited_metrics
 from efface.metrics.rebuilding import Rebuilt, measure
+from efface.metrics.subjects import OWN
 from efface.targets.inversion import optimised, tuned
 from efface.testing.gan_scene import CHECKS, FORGET, Scene, outcomes
 

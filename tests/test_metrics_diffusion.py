@@ -19,10 +19,11 @@ from efface.faces.splits import Split
 from efface.metrics import perception
 from efface.metrics.audit import averaged
 from efface.metrics.distances import frechet_distance, kernel_distance, radii, realism
-from efface.metrics.drawings import OWN, SHELLS, Drawings, Pictures, Subjects, photographs, strangers_as
+from efface.metrics.drawings import Drawings, photographs, strangers_as
 from efface.metrics.generation import audit, conclude, measure, noise_of
 from efface.metrics.metric import audited_metrics
 from efface.metrics.rows import read_rows
+from efface.metrics.subjects import OWN, SHELLS, Pictures, Subjects
 from efface.targets.cosines import cosines
 from efface.testing.drawing_contract import DRAWS, FORGET, Scene
 

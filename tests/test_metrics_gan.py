@@ -12,7 +12,7 @@ import torch
 from efface.errors import EffaceError
 from efface.metrics import perception
 from efface.metrics.distances import frechet_distance, kernel_distance
-from efface.metrics.drawings import OWN, Drawings, Subjects
+from efface.metrics.drawings import Drawings
 from efface.metrics.metric import audited_metrics
 from efface.metrics.rebuilding import (
     GROUPS,
@@ -25,6 +25,7 @@ from efface.metrics.rebuilding import (
     photo_of,
     photographed,
 )
+from efface.metrics.subjects import OWN, Subjects
 from efface.targets.perceptual import FeatureDistance
 from efface.testing.gan_scene import FORGET, Scene
 from efface.testing.tiny_gan import tiny_target

@@ -28,8 +28,8 @@ from efface.given import (
 )
 from efface.methods.anchors import Chosen
 from efface.methods.conditions import DrawRequest, Faces
-from efface.metrics.drawings import OWN, Pictures, Subjects
 from efface.metrics.generation import DrawingAudit, audit, look, measure
+from efface.metrics.subjects import OWN, Pictures, Subjects
 from efface.models import layout
 from efface.progress import Watcher
 from efface.run_drawing import opened, row, scores_of, told

@@ -13,9 +13,9 @@ from efface.attacks import attempts
 from efface.attacks.rebuilding import Rebuilder
 from efface.config import GanConfig, Named
 from efface.given import about, check_attacks, log_method, seeded
-from efface.metrics.drawings import OWN
 from efface.metrics.generation import DrawingAudit
 from efface.metrics.rebuilding import YAWS, Rebuilt, audit, measure, photo_of
+from efface.metrics.subjects import OWN
 from efface.models import layout
 from efface.models.gan_model import lay_over
 from efface.progress import Watcher

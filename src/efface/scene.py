@@ -19,9 +19,9 @@ from efface.faces.pose import cameras_of
 from efface.faces.splits import Split
 from efface.given import Photos, device_of, load_detector, load_target, read_photos
 from efface.methods.rebuilding import RebuildRequest
-from efface.metrics.drawings import Subjects
 from efface.metrics.generation import generator_of
 from efface.metrics.rebuilding import Sources, photo_of, photographed
+from efface.metrics.subjects import Subjects
 from efface.progress import Tick, Watcher
 from efface.targets.gan import GanTarget
 from efface.targets.inversion import Shots, optimised

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from efface.attacks.attack import Group, Outcome
 from efface.errors import EffaceError
-from efface.metrics.drawings import OWN, Drawings, Subjects
+from efface.metrics.drawings import Drawings
 from efface.metrics.generation import FAR, generator_of, look, noise_of
 from efface.metrics.metric import rate_text
 from efface.metrics.scores import accepted
+from efface.metrics.subjects import OWN, Subjects
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget
 

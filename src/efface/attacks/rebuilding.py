@@ -9,11 +9,12 @@ from torch import Tensor
 
 from efface.attacks.attack import Group, Outcome
 from efface.errors import EffaceError
-from efface.metrics.drawings import OWN, Drawings
+from efface.metrics.drawings import Drawings
 from efface.metrics.generation import FAR, embedded, generator_of
 from efface.metrics.metric import rate_text
 from efface.metrics.rebuilding import YAWS, Rebuilt, Sources
 from efface.metrics.scores import accepted
+from efface.metrics.subjects import OWN
 from efface.targets.gan import GanTarget
 from efface.targets.inversion import Shots
 from efface.targets.recognition import RecognitionTarget

@@ -12,9 +12,10 @@ from torch import Tensor
 from efface.errors import EffaceError
 from efface.metrics import audit as recognition
 from efface.metrics.audit import ATTACKS, figure
-from efface.metrics.drawings import GROUPS, OTHERS, OWN, Drawings, Pictures, Subjects, photographs, strangers_as
+from efface.metrics.drawings import Drawings, photographs, strangers_as
 from efface.metrics.metric import Metric, audited_metrics, rate_text
 from efface.metrics.rows import Row, rows_of, write_rows
+from efface.metrics.subjects import GROUPS, OTHERS, OWN, Pictures, Subjects
 from efface.progress import Quiet, Tick, Watcher
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget

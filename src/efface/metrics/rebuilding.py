@@ -17,7 +17,7 @@ from torch import Tensor
 
 from efface.errors import EffaceError
 from efface.metrics import perception
-from efface.metrics.drawings import OTHERS, OWN, Drawings, Pictures, Subjects, photographs, strangers_as
+from efface.metrics.drawings import Drawings, photographs, strangers_as
 from efface.metrics.generation import (
     CONTROLS,
     FAR,
@@ -31,6 +31,7 @@ from efface.metrics.generation import (
 from efface.metrics.metric import audited_metrics, rate_text
 from efface.metrics.protocol import ByPerson
 from efface.metrics.rows import Row, rows_of
+from efface.metrics.subjects import OTHERS, OWN, Pictures, Subjects
 from efface.models.encoder import scaled
 from efface.progress import Quiet, Watcher
 from efface.targets.cosines import cosines, paired_cosines, unit_rows

@@ -18,7 +18,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -33,6 +32,7 @@ from efface.models.gan_model import GanModel, Generator, Parts, write
 from efface.models.rendering import Rendering
 from efface.moments import Moments, mirror, read_moments
 from efface.progress import Watcher
+from efface.recipes.gan_pictures import samples, sheet, turntable
 from efface.recipes.recogniser import in_bf16
 from efface.report.figures import training_curve
 from efface.targets.gan import GanTarget
@@ -197,9 +197,9 @@ class GanRecipe:
         write(loop.mean.parts, folder.path / "weights", half=True, origin=made, licence=self.licence)
         losses, series = loop.journal.read()
         (folder.path / "curve.png").write_bytes(training_curve(losses, series))
-        _samples(loop).save(folder.path / "samples.png")
+        samples(loop.mean).save(folder.path / "samples.png")
         if loop.mean.turns:
-            first, *more = _turntable(loop)
+            first, *more = turntable(loop.mean, loop.others)
             path = folder.path / "turntable.gif"
             first.save(path, save_all=True, append_images=[*more, *more[-2::-1]], duration=80, loop=0)
         write_text(folder.path / "card.md", _card(self, loop, series, cost))
@@ -337,7 +337,7 @@ class _Loop:
             sheets.append(pictures)
         ceiling = float((rest[ids] * others.embeddings[first[ids], 0]).sum(1).mean())
         self.journal.measured(done, figures, ceiling)
-        _sheet([sheet[:10] for sheet in sheets]).save(self.folder.path / "inverted.png")
+        sheet([own[:10] for own in sheets]).save(self.folder.path / "inverted.png")
         return figures
 
     def _draw(self, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -397,33 +397,6 @@ class _Loop:
         if done % MEASURED == 0 and done < self.recipe.steps:
             with self.journal.aside():
                 self.measure(done)
-
-
-def _sheet(rows: list[Tensor]) -> Image.Image:
-    """Rows of pictures uint8 [n, 3, s, s] of one size, below one another."""
-    lines = [torch.cat(list(row), dim=2) for row in rows]
-    return Image.fromarray(torch.cat(lines, dim=1).permute(1, 2, 0).contiguous().numpy())
-
-
-def _turntable(loop: _Loop, people: int = 4, frames: int = 21) -> list[Image.Image]:
-    """Pictures of an animation: inverted photos of people who are measured on, beside them the model, turning from 45°
-    on one side to 45° on the other."""
-    others, mean = loop.others, loop.mean
-    first = torch.tensor([int((others.labels == i).nonzero()[0]) for i in range(min(people, len(others.people)))])
-    w = mean.invert(others.photos[first])
-    found = []
-    for yaw in np.linspace(-45, 45, frames):
-        drawn = mean.draw(w, mean.camera(np.radians(yaw)).expand(len(w), -1))
-        found.append(_sheet([others.photos[first], drawn]))
-    return found
-
-
-def _samples(loop: _Loop, count: int = 30) -> Image.Image:
-    """People who never existed."""
-    mean = loop.mean
-    w = mean.sample(count, torch.Generator().manual_seed(0), truncation=0.8)
-    drawn = mean.draw(w, mean.camera().expand(count, -1))
-    return _sheet(list(drawn.split(10)))
 
 
 def _card(recipe: GanRecipe, loop: _Loop, series: Mapping[str, Mapping[int, float]], cost: Mapping[str, Any]) -> str:

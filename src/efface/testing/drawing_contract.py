@@ -18,9 +18,10 @@ from efface.attacks.drawing import Sitter
 from efface.faces.datasets.people import ShippedPeople
 from efface.faces.framing import frame
 from efface.faces.splits import Split, split
-from efface.metrics.drawings import OWN, Drawings, Pictures, Subjects
+from efface.metrics.drawings import Drawings
 from efface.metrics.generation import look, measure
 from efface.metrics.perception import judge
+from efface.metrics.subjects import OWN, Pictures, Subjects
 from efface.models.diffusion.shipped import ShippedDiffusion
 from efface.targets.diffusion import DiffusionTarget
 from efface.testing.tiny_diffusion import tiny_target

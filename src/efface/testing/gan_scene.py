@@ -17,9 +17,9 @@ from efface.faces.datasets.people import ShippedPeople
 from efface.faces.framing import frame
 from efface.faces.pose import cameras_of
 from efface.faces.splits import Split, split
-from efface.metrics.drawings import Subjects
 from efface.metrics.perception import judge
 from efface.metrics.rebuilding import Rebuilt, Sources, measure, photo_of, photographed
+from efface.metrics.subjects import Subjects
 from efface.targets.gan import GanTarget
 from efface.testing.tiny_gan import Kind, tiny_target
 

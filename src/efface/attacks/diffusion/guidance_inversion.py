@@ -22,8 +22,8 @@ from torch import Tensor
 from efface.attacks.attack import Attack, Outcome
 from efface.attacks.drawing import Sitter, Sought
 from efface.errors import EffaceError
-from efface.metrics.drawings import OWN
 from efface.metrics.generation import look
+from efface.metrics.subjects import OWN
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,9 @@ from efface.faces.splits import split
 from efface.methods.anchors import Anchors, Chosen
 from efface.methods.conditions import DrawRequest
 from efface.metrics import generation
-from efface.metrics.drawings import Drawings, Pictures, Subjects
+from efface.metrics.drawings import Drawings
 from efface.metrics.rows import Row
+from efface.metrics.subjects import Pictures, Subjects
 from efface.run_diffusion import seen_faces
 from efface.targets.diffusion import DiffusionTarget
 from efface.targets.recognition import RecognitionTarget

@@ -102,7 +102,7 @@ def against(found: Mapping[str, Content], shown: Shown) -> bytes:
         _label(axes, places)
         heights = [y for _, y, _, _ in places] + ([] if limit is None else [limit])
         if places:
-            axes.set_ylim(min(heights) - 0.05, max(y for _, y, _, _ in places) + 0.05)
+            axes.set_ylim(min(heights) - 0.05, min(max(y for _, y, _, _ in places) + 0.05, 1.02))
         axes.set_title(f"by {panel}", fontsize=9, color=INK, loc="left")
         axes.set_xlabel(across, fontsize=8.5)
         axes.set_ylabel(upwards, fontsize=8.5)

@@ -15,8 +15,8 @@ from efface.benchmark.results import Content
 from efface.errors import EffaceError
 from efface.metrics import generation
 from efface.metrics.audit import averaged
-from efface.metrics.drawings import Pictures
 from efface.metrics.rows import Row
+from efface.metrics.subjects import Pictures
 
 FACES = 2
 """Forgotten people of a row whose pictures are kept, and their look-alikes'."""

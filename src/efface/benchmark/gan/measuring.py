@@ -26,11 +26,11 @@ from efface.faces.people import People as Photographed
 from efface.faces.pose import cameras_of
 from efface.faces.splits import split
 from efface.given import Photos
-from efface.metrics.drawings import OTHERS, Pictures, Subjects
 from efface.metrics.generation import generator_of
 from efface.metrics.rebuilding import SAMPLES, YAWS, Drawn, Rebuilt, Sources, audit, photo_of, photographed
 from efface.metrics.rebuilding import measure as drawn_by
 from efface.metrics.rows import Row
+from efface.metrics.subjects import OTHERS, Pictures, Subjects
 from efface.report.drawn_verdict import ACC, FACES, TAR
 from efface.run_gan import unlearned
 from efface.scene import Scene, invented, led_by

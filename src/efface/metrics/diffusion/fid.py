@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from efface.metrics.distances import frechet_distance
-from efface.metrics.drawings import GROUPS, Drawings
+from efface.metrics.drawings import Drawings
 from efface.metrics.metric import Metric
 from efface.metrics.protocol import ByPerson
+from efface.metrics.subjects import GROUPS
 
 
 @dataclass(frozen=True, kw_only=True)

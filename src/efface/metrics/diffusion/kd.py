@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any, ClassVar, Literal
 
 from efface.metrics.distances import kernel_distance
-from efface.metrics.drawings import GROUPS, Drawings
+from efface.metrics.drawings import Drawings
 from efface.metrics.metric import Metric
 from efface.metrics.protocol import ByPerson
+from efface.metrics.subjects import GROUPS
 
 
 @dataclass(frozen=True, kw_only=True)
