@@ -15,6 +15,7 @@ from PIL import Image
 from efface import report
 from efface.report import figures
 from efface.report.html import THUMBNAIL
+from efface.report.numbers import counts
 from efface.report.page import MOST_PEOPLE, MOST_SEARCHES, render
 from efface.report.pictures import MOST_MATCHES, MOST_STRIPS
 from report_evidence import ENDINGS, PEOPLE, measured
@@ -227,6 +228,7 @@ def test_numbers_stand_in_the_table_with_their_intervals(html: str):
     cell = "{value:.2f} <small>[{low:.2f}, {high:.2f}]</small>".format(**retained)
     assert cell in html
     assert "raw pixels" in html and "20 people, 400 trials" in html
+    assert counts({"n": 1, "n_trials": 1200}, "pictures") == "1 person, 1,200 pictures" and counts(None, "") == ""
     assert "tpir@fpir=1e-2" in html and "so few trials tell nothing" in html
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from efface.report.drawn_verdict import ACC, NET, TAR, UNDETECTED
-from efface.report.numbers import MODELS, Audit, plain, shown, value
+from efface.report.numbers import MODELS, Audit, counts, plain, shown, value
 from efface.report.tables import Fact, Group, Line
 
 COLUMNS = {
@@ -58,16 +58,12 @@ def main_table(
             if found:
                 lines.append(Line(words, "floor", _cells(found, names)))
         if lines:
-            groups.append(Group(title, _counts(next(iter(numbers.values())).get(counted)), tuple(lines)))
+            groups.append(Group(title, counts(next(iter(numbers.values())).get(counted), "pictures"), tuple(lines)))
     return [group for group in groups if not group.counts.startswith("0 ")]
 
 
 def _cells(found: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(shown(found.get(metric)) for metric in names)
-
-
-def _counts(number: Mapping[str, Any] | None) -> str:
-    return "" if number is None else f"{number['n']:,} people, {number['n_trials']:,} pictures"
 
 
 def facts(audit: Audit) -> list[Fact]:

@@ -44,6 +44,14 @@ def value(audit: Audit, model: str, group: str, metric: str) -> float | None:
     return (entry(audit, model, group, metric) or {}).get("value")
 
 
+def counts(number: Mapping[str, Any] | None, trials: str) -> str:
+    """Whom a number is a mean over, in words; "" where there is none. trials: what several of them are called."""
+    if number is None:
+        return ""
+    who = "person" if number["n"] == 1 else "people"
+    return f"{number['n']:,} {who}, {number['n_trials']:,} {trials}"
+
+
 def floor_value(audit: Audit, matcher: str, group: str, metric: str) -> float | None:
     """What a matcher without identity reaches; None where that was not measured."""
     return audit.get("floor", {}).get(matcher, {}).get(group, {}).get(metric, {}).get("value")

@@ -16,6 +16,7 @@ from efface.report.numbers import (
     TAR_MULTI,
     Audit,
     attack_numbers,
+    counts,
     entry,
     leading,
     plain,
@@ -81,17 +82,13 @@ def main_table(audit: Audit) -> list[Group]:
             if found and group == "forget":
                 lines.append(Line(words, "floor", _cells(found, names)))
         if lines:
-            groups.append(Group(title, _counts(numbers["original"]), tuple(lines)))
+            counted = numbers["original"].get(TAR) or numbers["original"].get("rank1")
+            groups.append(Group(title, counts(counted, "trials"), tuple(lines)))
     return groups
 
 
 def _cells(found: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(shown(found.get(metric)) for metric in names)
-
-
-def _counts(found: Mapping[str, Any]) -> str:
-    number = found.get(TAR) or found.get("rank1")
-    return "" if number is None else f"{number['n']:,} people, {number['n_trials']:,} trials"
 
 
 @dataclass(frozen=True)
@@ -177,6 +174,6 @@ def all_numbers(audit: Audit) -> list[tuple[str, str, tuple[str, ...], str]]:
             entries = [entry(audit, m, group, metric) for m in models]
             counted = next(e for e in entries if e)
             digits = 4 if metric.startswith(FROZEN_FAR) else 3
-            counts = f"{counted['n']} / {counted['n_trials']:,}"
-            rows.append((group, metric, tuple(shown(e, digits) for e in entries), counts))
+            several = f"{counted['n']} / {counted['n_trials']:,}"
+            rows.append((group, metric, tuple(shown(e, digits) for e in entries), several))
     return rows
