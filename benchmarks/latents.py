@@ -3,7 +3,8 @@
     python -m benchmarks.latents      a minute on one core
 
 The first five people of the benchmark of face generators, by photos (`eg3d`) and by random latents (`random`). Prints
-the distance in multiples of the generator's mean ‖w − w_avg‖, and the cosine about w_avg; means over photos, then people.
+the distance in multiples of the generator's mean ‖w − w_avg‖, and the cosine about w_avg; means over photos, then over
+people.
 """
 
 from pathlib import Path
