@@ -24,8 +24,10 @@ from efface.benchmark.gan.configuration import GanBenchmark
 from efface.benchmark.gan.measuring import Bench, measure
 from efface.benchmark.results import Results
 from efface.cli import app
+from efface.config import Named
 from efface.errors import EffaceError
 from efface.faces.crops import Crops
+from efface.faces.datasets.folder import Folder
 from efface.faces.datasets.people import ShippedPeople
 from efface.metrics.rebuilding import measure as drawn_by
 from efface.report.drawn_verdict import FACES, MOST_UNDETECTED
@@ -237,6 +239,15 @@ def test_the_given_photo_has_a_face(done: Path):
     with pytest.raises(EffaceError, match=f"photo: found no face in {name}, photo 1 of {PEOPLE[1]}"):
         bench.scene((PEOPLE[1],), 0)
     assert bench.scene((PEOPLE[2],), 0).given()[PEOPLE[2]].startswith(PEOPLE[2])
+
+
+def test_pictures_are_kept_of_people_who_never_existed_alone(done: Path):
+    config = loaded(done / "small.yaml")
+    bench = Bench(config.data["drawn"])
+    task = replace(rows.references(config, "drawn")[0], seeds=(0,))
+    assert measure(bench, task)["picture"][:2] == b"\xff\xd8"
+    bench.data = replace(bench.data, faces=Named("folder", Folder(path=done)))
+    assert "picture" not in measure(bench, task)
 
 
 def test_attacks_have_their_control(done: Path):

@@ -9,7 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from efface.benchmark.cost import mean_cost
+from efface.benchmark.diffusion.configuration import Portraits
 from efface.benchmark.drawing.rows import Task
+from efface.benchmark.gan.configuration import Generators
 from efface.benchmark.grids import People
 from efface.benchmark.results import Content
 from efface.errors import EffaceError
@@ -44,6 +46,9 @@ class Measured(NamedTuple):
 class Bench(Protocol):
     """The model, everybody's photos as it sees them, and what the original model draws; one a data set and process."""
 
+    @property
+    def data(self) -> Portraits | Generators: ...
+
     def measured(self, task: Task, people: People, seed: int) -> Measured:
         """One run of a row. Raises EffaceError where a method refuses or ruins the model, or an attack refuses."""
         ...
@@ -61,7 +66,9 @@ class Kept(NamedTuple):
 
 
 def pooled(bench: Bench, task: Task, kept: Kept) -> Content:
-    """The result of a row: the caller adds what it is the result of. What a run refuses is recorded in `failed`."""
+    """The result of a row: the caller adds what it is the result of. What a run refuses is recorded in `failed`.
+    Pictures are kept of people who never existed alone: results are passed on, and a likeness of somebody real is not
+    ours to pass on."""
     runs: list[Sequence[Row]] = []
     costs: list[Mapping[str, Any]] = []
     failed: list[str] = []
@@ -85,7 +92,8 @@ def pooled(bench: Bench, task: Task, kept: Kept) -> Content:
     concluded = generation.conclude(averaged(runs), seeded())
     if task.kind == "attacks":
         return content | {"attacks": _attacks(concluded["attacks"])}
-    content |= {"runs": each} | ({"picture": _sheet(shown)} if task.kind in PICTURED and not failed else {})
+    pictured = task.kind in PICTURED and not failed and hasattr(bench.data.faces.value, "nobody")
+    content |= {"runs": each} | ({"picture": _sheet(shown)} if pictured else {})
     if task.method is None:
         return content | _original(concluded, kept)
     passes = kept.admissible(concluded) and not failed
