@@ -21,7 +21,7 @@ LEVELS = (
     {"faces"},
     {"targets", "training"},
     {"methods", "metrics", "report", "gallery", "journal", "moments"},
-    {"attacks"},
+    {"attacks", "portraits"},
     {"config"},
     {"given"},
     {"run_drawing", "scene"},

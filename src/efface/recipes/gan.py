@@ -31,8 +31,8 @@ from efface.models.encoder import Encoder, centre, scaled
 from efface.models.gan_model import GanModel, Generator, Parts, write
 from efface.models.rendering import Rendering
 from efface.moments import Moments, mirror, read_moments
+from efface.portraits import samples, sheet, turntable
 from efface.progress import Watcher
-from efface.recipes.gan_pictures import samples, sheet, turntable
 from efface.recipes.recogniser import in_bf16
 from efface.report.figures import training_curve
 from efface.targets.gan import GanTarget
